@@ -1,0 +1,98 @@
+"""The micro study, run once from a copy of the tracked tree, as a newcomer's clone would run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mockstudy import ROOT, default_config
+
+
+class Checkout:
+    """A copy of the repository with the micro phantom in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for name in names:
+            if (ROOT / name).is_file() and not name.startswith("data/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        config = default_config()
+        config["split"]["folds"] = 3
+        config["validate"]["bootstrap"] = 200
+        # Real networks, but 30 iterations teach no tumour in every fold: empty masks become failed rows of the region's
+        # features, too few are left for a model on them, and the default study's demand has no place here.
+        config["segment"] |= {"iterations": 30, "require_dice": {}}
+        del config["models"]["radiomics_nnunet"]
+        config["models"]["deep"]["network"] |= {"epochs": 4, "patience": 4}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self.run(sys.executable, "-m", "hccflow", "phantom", "--preset", "micro", "--out", "data")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a command: this interpreter first, no data folder of somebody else."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("HCCFLOW_", "SNAKEMAKE_"))}
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        env["PYTHONPATH"] = str(self.folder / "workflow")
+        return env
+
+    @property
+    def results(self) -> Path:
+        """Results of the study."""
+        return self.folder / "results" / "phantom"
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command in the checkout and return what it printed."""
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert not check or done.returncode == 0, output[-6000:]
+        return output
+
+    def snakemake(self, *arguments: str, check: bool = True) -> str:
+        """Run snakemake in the checkout on two cores."""
+        return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments, check=check)
+
+    def snakemake_killed_after(self, seconds: float) -> None:
+        """Start snakemake and kill it with all its jobs after a while, as a power cut would."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def new_checkout(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Make a further checkout."""
+    return lambda name: Checkout(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The micro study, finished."""
+    checkout = Checkout(tmp_path_factory.mktemp("micro"))
+    checkout.snakemake()
+    return checkout

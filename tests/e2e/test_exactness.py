@@ -1,0 +1,179 @@
+"""After each kind of change: which jobs run again under Snakemake, and which stages change under DVC. Only those.
+
+DVC names the stages whose own inputs changed; what follows from them it finds as it goes. Its stages see whole tables
+and packages, so it may enter a stage in which Snakemake then finds nothing to do; a job is decided by Snakemake alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smallstudy import SmallStudy, configuration, write_image
+
+pytestmark = pytest.mark.slow
+#: What follows a change of the enrolled subjects of the development cohort.
+AFTER_ENROL = {"split": 1, "train": 2, "predict": 4, "validate": 2, "survive": 2, "report": 1}
+#: What follows a change of the radiomics model.
+AFTER_TRAIN = {"predict": 2, "validate": 2, "survive": 2, "report": 1}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """The study, finished by dvc repro and committed."""
+    study = SmallStudy.make(tmp_path_factory.mktemp("exact"))
+    study.dvc("repro", "--quiet")
+    study.commit("Results")
+    return study
+
+
+@pytest.fixture
+def study(finished: SmallStudy) -> Iterator[SmallStudy]:
+    """The finished study with nothing to do, before and after the change of a test is taken back."""
+    assert finished.planned() == {}
+    assert finished.changed() == set()
+    yield finished
+    finished.git("checkout", "--quiet", ".")
+    finished.dvc("checkout", "--quiet", "--force")
+    finished.hccflow("settle")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file, which has it."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_one_case_runs_its_batch_and_what_gathers_it(study: SmallStudy) -> None:
+    images = study.folder / "data/one/nifti"
+    write_image(images / "sub-D003", "D003", 90.0)
+    assert study.planned() == {}, "Snakemake goes by the index, which holds the digest of each series"
+    assert "have files newer than" in study.hccflow("check"), "so the check looks"
+    assert study.changed() >= {"data/one/nifti.dvc"}, "and DVC sees the bytes"
+    study.hccflow("index", "--images", "data/one/nifti", "--participants", "data/one/participants.tsv")
+    jobs = {"convert": 1, "convert_gather": 1, "enrol": 1, "extract": 1, "extract_gather": 1, **AFTER_ENROL}
+    assert study.planned() == jobs
+    assert study.changed() == {"data/one/nifti.dvc", "convert@one"}
+
+
+def test_one_row_of_a_participant_runs_no_image_again(study: SmallStudy) -> None:
+    table = study.folder / "data/one/participants.tsv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    cells = lines[4].split("\t")
+    cells[4] = "77"
+    table.write_text("\n".join([*lines[:4], "\t".join(cells), *lines[5:]]) + "\n", encoding="utf-8")
+    assert study.planned() == {"enrol": 1, **AFTER_ENROL}
+    assert study.changed() == {"convert@one", "enrol@one"}
+
+
+def test_one_key_runs_what_sees_it(study: SmallStudy) -> None:
+    config = configuration()
+    config["models"]["radiomics"]["features"] = ["*Mean"]
+    study.configure(config)
+    assert study.planned() == {"train": 1, **AFTER_TRAIN}
+    seen = {"validate@one", "validate@two", "survive@one", "survive@two", "report"}
+    assert study.changed() == {"train@radiomics", *seen}
+    config = configuration()
+    config["validate"]["confidence"] = 0.9
+    study.configure(config)
+    assert study.planned() == {"validate": 2, "report": 1}
+    assert study.changed() == {"validate@one", "validate@two", "report"}
+
+
+def test_one_module_runs_what_imports_it(study: SmallStudy) -> None:
+    module = study.folder / "workflow/hccflow/survive/groups.py"
+    module.touch()
+    assert study.planned() == {}, "a new time is no change"
+    module.write_text(module.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert study.planned() == {"survive": 2, "report": 1}
+    assert study.changed() == {"survive@one", "survive@two"}
+
+
+def test_an_environment_file_counts_only_where_environments_are_used(study: SmallStudy) -> None:
+    edit(study.folder / "envs/models.yaml", "channels:", "# edited\nchannels:")
+    assert study.planned() == {}, "without --use-conda the environment is the Python that runs"
+    assert study.changed() == set()
+
+
+def test_one_freeze_runs_what_judges_with_it(study: SmallStudy) -> None:
+    edit(study.folder / "results/small/train/radiomics/freeze.json", '"endpoint": "response"', '"endpoint": "other"')
+    assert study.planned() == AFTER_TRAIN
+    assert "train@radiomics" in study.changed()
+    output = study.snakemake("results/small/validate/two/radiomics.predictions.tsv", fails=True)
+    assert "freeze.json was changed" in output
+
+
+def test_dvc_repro_and_a_sweep_run_exactly_these_jobs(study: SmallStudy) -> None:
+    output = study.dvc("exp", "run", "--name", "sweep", "--set-param", "config.yaml:validate.bootstrap=20")
+    ran = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output))
+    assert ran == {"validate": 2, "report": 1}
+    assert "sweep" in study.dvc("exp", "show", "--csv")
+
+
+def digests(study: SmallStudy) -> dict[str, str]:
+    """Digest of every file of the results."""
+    results = study.folder / "results"
+    paths = (path for path in results.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp")
+    return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def killed_after(study: SmallStudy, seconds: float) -> bool:
+    """Start the study and kill it with all its jobs; whether it was still running."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    env = os.environ | {"PYTHONPATH": str(study.folder / "workflow")}
+    process = subprocess.Popen(
+        command, cwd=study.folder, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(seconds)
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def test_ten_kills_change_no_byte(finished: SmallStudy, tmp_path: Path) -> None:
+    other = SmallStudy.make(tmp_path)
+    kills = 0
+    for seconds in np.random.default_rng(20261120).uniform(3, 15, 10):
+        kills += killed_after(other, seconds)
+        other.snakemake("--unlock")
+    other.snakemake()
+    assert kills >= 3, "the study was killed while it ran"
+    assert other.planned() == {}
+    assert digests(other) == digests(finished)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_leaves_nothing_that_passes_for_whole(tmp_path: Path) -> None:
+    other = SmallStudy.make(tmp_path)
+    results = tmp_path / "results"
+    results.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", results], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"this root may not mount: {mounted.stderr.strip()}")
+    try:
+        assert "No space left on device" in other.snakemake(fails=True)
+        there = {name: digest for name, digest in digests(other).items() if "/." not in name}
+        subprocess.run(["mount", "-o", "remount,size=100m", results], check=True)
+        other.snakemake()
+        whole = digests(other)
+        assert len(there) < len(whole)
+        assert there.items() <= whole.items(), "what had its final name was whole"
+        assert not [name for name in whole if "/." in name], "nothing is left behind"
+    finally:
+        subprocess.run(["umount", results], check=True)

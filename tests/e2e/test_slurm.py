@@ -1,0 +1,184 @@
+"""The micro study on a real SLURM cluster of two nodes, one of which loses power in the middle.
+
+The cluster is made by tests/slurm_cluster.sh, which needs root and Debian's SLURM; where either is missing these tests
+are skipped with the reason. They prove submission, resources, requeueing, retries and status checks against real
+daemons; not accounting (there is no database) and not the enforcement of memory or GPUs (there are no cgroups).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mockstudy import ROOT, digests
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+GPU_RULES = ("segment_train", "segment_predict", "train_fold", "train_network")
+SITE = {
+    "default-resources": {"slurm_partition": "cpu"},
+    "set-resources": {rule: {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "fake"} for rule in GPU_RULES},
+    "set-threads": {"convert": 2, "extract": 3, "crop": 2},
+    "slurm-status-command": "squeue",
+    "slurm-init-seconds-before-status-checks": 1,
+    "seconds-between-status-checks": 2,
+}
+
+
+class Cluster:
+    """A running cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def stop(self) -> None:
+        """Stop the cluster, and what a failed test has left running."""
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self.do("down")
+
+    def do(self, action: str, *node: str) -> None:
+        """Run an action of the script."""
+        command = ["bash", str(ROOT / "tests" / "slurm_cluster.sh"), action, str(self.folder), *node]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    @staticmethod
+    def jobs() -> list[dict[str, str]]:
+        """What SLURM knows of every job that there has been, in order of submission."""
+        done = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True)
+        rows = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in done.stdout.splitlines() if "Comment=" in line]
+        return sorted(rows, key=lambda row: int(row["JobId"]))
+
+
+def rule_of(job: dict[str, str]) -> str:
+    """Rule (or group of rules) of a job: the plugin writes it into the comment."""
+    return re.sub(r"^(?:rule|group)_|_wildcards.*$", "", job["Comment"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes with four cores each, a GPU that is only counted on the first."""
+    if os.geteuid() != 0:
+        pytest.skip("a cluster of one's own needs root")
+    if shutil.which("slurmctld") is None:
+        pytest.skip("SLURM is not installed: bash tests/slurm_cluster.sh install")
+    running = Cluster(tmp_path_factory.mktemp("slurm"))
+    running.do("up")
+    yield running
+    running.stop()
+
+
+def start(cluster: Cluster, checkout: Any, *command: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a command in a checkout with the cluster's profile and the site's, as a user would export them."""
+    site = checkout.folder / "profiles" / "site"
+    site.mkdir(exist_ok=True)
+    (site / "config.yaml").write_text(yaml.safe_dump(SITE), encoding="utf-8")
+    profiles = json.dumps(["profiles/slurm", "profiles/site"])
+    environment = {**checkout.environment, "SNAKEMAKE_PROFILE": profiles}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command, cwd=checkout.folder, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    cluster.processes.append(process)
+    return process
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """First true value of a condition."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
+
+
+def leave_out_networks_that_predict(checkout: Any) -> None:
+    """Fewer jobs of each kind: what is asked here is how they run. Segmentation stays, for the GPU."""
+    file = checkout.folder / "config.yaml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    config["models"] = {name: config["models"][name] for name in ("size", "clinical", "radiomics")}
+    config["survive"]["models"] = ["clinical", "radiomics"]
+    config["segment"]["iterations"] = 10
+    del config["extract"]["rois"]["nnunet"], config["crops"]
+    config.pop("relate", None)
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def test_a_node_dies_and_the_study_ends_with_the_same_results(
+    cluster: Cluster, new_checkout: Callable[[str], Any], tmp_path: Path
+) -> None:
+    checkout, here = new_checkout("cluster"), new_checkout("here")
+    for one in (checkout, here):
+        leave_out_networks_that_predict(one)
+    log = tmp_path / "snakemake.log"
+    process = start(cluster, checkout, sys.executable, "-m", "snakemake", log=log)
+
+    def on_the_second_node() -> dict[str, Path]:
+        """Conversions that run there and have finished a case: number of the job, folder of its work."""
+        assert process.poll() is None, log.read_text()[-6000:]
+        found = {}
+        for job in cluster.jobs():
+            if (rule_of(job), job["JobState"], job["NodeList"]) == ("convert", "RUNNING", "n2"):
+                cohort, batch = job["Comment"].split("_wildcards_")[1].rsplit("_", 1)
+                found[job["JobId"]] = checkout.results / "convert" / cohort / f".batch-{batch}.work"
+        return found if any(list(work.glob("rows/*.json")) for work in found.values()) else {}
+
+    def requeued() -> bool:
+        return all(job["Restarts"] == "1" for job in cluster.jobs() if job["JobId"] in victims)
+
+    victims = wait_until(on_the_second_node, 600, "a case converted on the second node")
+    cluster.do("kill", "n2")
+    wait_until(requeued, 120, "SLURM to put the dead node's jobs back into the queue")
+    cluster.do("start", "n2")
+    assert process.wait(3600) == 0, log.read_text()[-6000:]
+    logs = checkout.folder / "logs" / "phantom" / "convert"
+    batches = [logs / work.parent.name / f"{work.stem.removeprefix('.')}.log" for work in victims.values()]
+    assert any("resuming: " in file.read_text(encoding="utf-8") for file in batches), "finished cases are kept"
+
+    here.snakemake()
+    assert digests(checkout.results) == digests(here.results)
+    asked: dict[str, set[tuple[str, str]]] = {}
+    for job in cluster.jobs():
+        asked.setdefault(rule_of(job), set()).add((job["Partition"], job.get("TresPerJob", "")))
+    for rule in ("segment_train", "segment_predict"):
+        assert asked[rule] == {("gpu", "gres:gpu:fake:1")}, "one GPU of the site's kind, where the GPUs are"
+    assert asked["extract"] == {("cpu", "")}
+    judged = [name for job in cluster.jobs() if (name := rule_of(job)).startswith(("judge", "predict", "validate"))]
+    assert judged == 3 * ["judge_predict_survive_validate"], "what takes seconds is one job per cohort"
+
+
+def test_a_job_sees_only_its_gpu(cluster: Cluster) -> None:
+    command = ["srun", "--partition=gpu", "--gpus=fake:1", "printenv", "CUDA_VISIBLE_DEVICES"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "0"
+
+
+def test_dvc_repro_runs_on_the_cluster(cluster: Cluster, new_checkout: Callable[[str], Any], tmp_path: Path) -> None:
+    checkout = new_checkout("cluster-dvc")
+    checkout.run("git", "init", "-q")
+    checkout.run(sys.executable, "-m", "dvc", "init", "-q", "-f")
+    before = len(cluster.jobs())
+    log = tmp_path / "dvc.log"
+    process = start(cluster, checkout, sys.executable, "-m", "dvc", "repro", "enrol@phantom-ext", log=log)
+    assert process.wait(900) == 0, log.read_text()[-6000:]
+    assert (checkout.results / "enrol" / "phantom-ext" / "subjects.tsv").is_file()
+    assert {rule_of(job) for job in cluster.jobs()[before:]} == {"phantom", "convert", "enrol"}
+    process = start(cluster, checkout, sys.executable, "-m", "dvc", "repro", "enrol@phantom-ext", log=log)
+    assert process.wait(300) == 0
+    assert "up to date" in log.read_text()

@@ -1,0 +1,194 @@
+"""Parts of the report by themselves: words, numbers, pictures, tables, drawings."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import report_tree
+from hccflow.figures.report import Bar, Flow, ForestRow, bars, flow_diagram, forest
+from hccflow.metrics.estimate import Estimate, metrics_table, undefined
+from hccflow.report.page import Cell, Row, Table, condense, footnote_mark
+from hccflow.report.results import Results
+from hccflow.report.sections import baseline, images, leakage, models, subgroups, truth
+from hccflow.report.words import caption, estimate, number, p_value, percent
+from hccflow.tables import subjects_digest
+
+
+def test_information_is_stated_only_for_just_these_variables() -> None:
+    found = report_tree.settings()
+    known = found["truth"]["phantom-ext"]
+    specs = {
+        **found["models"],
+        "both": {"columns": ["child_pugh", "afp_ng_ml"], "roi": "manual"},
+        "one": {"columns": ["child_pugh"]},
+        "none": {"columns": ["age"]},
+        "shape": {"roi": "manual", "features": ["shape__*"]},
+        "deep": {"network": {"crop": "tumour"}},
+        "late": {"inputs": ["clinical", "deep"]},
+    }
+    assert {name: truth.information_of(name, specs, known) for name in specs} == {
+        **dict.fromkeys(found["models"], "imaging"), "size": "size", "clinical": "clinical", "both": "all",
+        "one": "", "none": "", "shape": "", "deep": "imaging", "late": "all",
+    }  # fmt: skip
+
+
+def test_a_model_is_told_by_its_own_kind() -> None:
+    found = report_tree.settings()
+    found["models"] |= {
+        "deep": {**found["models"]["size"], "kind": "network", "columns": [], "label": "Deep",
+                 "network": {"crop": "tumour", "architecture": "multitask_encoder", "seeds": 2}},
+        "late": {**found["models"]["clinical"], "kind": "fusion", "columns": [], "inputs": ["clinical", "deep"]},
+    }  # fmt: skip
+    table = models.build(Results(Path("nowhere"), found)).blocks[0]
+    assert isinstance(table, Table)
+    told = {name: [c.text for c in row.cells[1:4]] for name, row in zip(found["models"], table.rows, strict=True)}
+    assert told["deep"] == ["image crop tumour", "none", "network multitask_encoder, 2 seeds averaged"]
+    assert told["late"] == ["out-of-fold scores of Clinical, Deep", "none", "logistic regression"]
+
+
+def test_share_of_the_way() -> None:
+    row = {**Estimate(0.75).row("auc"), "reason": ""}
+    assert truth.share(row, 0.9).text == "62%"
+    assert truth.share(row, 0.5).text == "–"
+    assert truth.share({**undefined("one class").row("auc")}, 0.9) == Cell("–", "one class")
+    turned = truth.share({**Estimate(0.3).row("c_harrell"), "reason": ""}, 0.65)
+    assert turned.text == "–"
+    assert turned.note.startswith("below 0.5")
+
+
+def test_large_picture_is_made_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "big.png"
+    Image.new("RGB", (2400, 800), "#336699").save(path)
+    data = base64.b64decode(images.picture_uri(path).split(",")[1])
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (images.MAX_WIDTH, 240)
+
+
+def test_cases_with_remarks_are_shown_first() -> None:
+    rows = [
+        {"subject": f"S{i}", "session": "", "status": "ok", "notes": "odd" if i in (7, 8, 9) else ""} for i in range(10)
+    ]
+    chosen = images.choose(pd.DataFrame(rows))["subject"].tolist()
+    assert chosen == ["S7", "S0", "S1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(-0.5, 2, "−0.50"), (-0.001, 2, "0.00"), (math.inf, 2, "∞"), (2.5e7, 2, "2.5×10^7"), (1234.4, 0, "1234")],
+)
+def test_numbers(value: float, digits: int, text: str) -> None:
+    assert number(value, digits) == text
+
+
+def test_p_values_and_shares() -> None:
+    assert [p_value(p) for p in (0.00001, 0.0404, 0.0994, 0.21, 1.0)] == ["<0.001", "0.040", "0.099", "0.21", "1.00"]
+    assert percent(0, 0) == "0"
+    assert percent(1, 3) == "1 (33%)"
+
+
+def test_estimates() -> None:
+    table = metrics_table([Estimate(0.5, 0.25, 0.75).row("auc"), undefined("one class").row("brier")])
+    assert [estimate(row) for row in table.to_dict("records")] == [Cell("0.50 (0.25 to 0.75)"), Cell("–", "one class")]
+    assert estimate(None).note == "not computed in this run"
+    narrow = metrics_table([Estimate(1.0004, 1.0001, 1.0008).row("cox_hr"), Estimate(1.0, 1.0, 1.0).row("auc")])
+    assert [estimate(row).text for row in narrow.to_dict("records")] == [
+        "1.00 (1.00 to 1.00)",
+        "1.000 (1.000 to 1.001)",
+    ]
+
+
+def test_sources_are_condensed() -> None:
+    names = ["validate/a/metrics.tsv", "validate/b/metrics.tsv", "enrol/a/flow.tsv", "enrol/split.tsv"]
+    assert condense(names) == ["validate/*/metrics.tsv", "enrol/a/flow.tsv", "enrol/split.tsv"]
+
+
+def test_footnotes_are_shared_and_lettered() -> None:
+    rows = [
+        Row([Cell("x"), Cell("–", "a reason")]),
+        Row([Cell("y"), Cell("–", "another")]),
+        Row([Cell("z"), Cell("–", "a reason")]),
+    ]
+    table = Table("t", "", ["", "v"], rows, ["f"])
+    assert [table.mark(row.cells[1]) for row in rows] == ["a", "b", "a"]
+    assert [footnote_mark(i) for i in (25, 26, 27)] == ["z", "aa", "ab"]
+
+
+def test_subgroup_names() -> None:
+    assert subgroups.split_group("age>=62") == ("age", "≥ 62")
+    assert subgroups.split_group("sex=F") == ("sex", "F")
+
+
+def test_captions_refuse_a_missing_number() -> None:
+    with pytest.raises(KeyError):
+        caption("flow", total=3)
+
+
+# --- drawings -------------------------------------------------------------------------------------------------------
+
+
+def _numbers(svg: str, pattern: str) -> list[float]:
+    return [float(x) for found in re.findall(pattern, svg) for x in ([found] if isinstance(found, str) else found)]
+
+
+def test_forest_stays_on_its_canvas() -> None:
+    rows = [
+        ForestRow("far", 3.0, 0.0001, 5e7, "3.0"),
+        ForestRow("none", text="–"),
+        ForestRow("zero", 1.0, 0.0, 2.0, "1.0"),
+    ]
+    svg = str(forest(rows, axis="HR", reference=1.0, log=True))
+    width = _numbers(svg, r'viewBox="0 0 ([\d.]+)')[0]
+    for points in re.findall(r'points="([^"]+)"', svg):
+        assert all(0 <= float(pair.split(",")[0]) <= width for pair in points.split())
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log"), [(0.4, 0.95, False), (0.01, 40, True), (0.9, 1.1, True), (-0.02, 0.03, False)]
+)
+def test_axis_has_readable_ticks(low: float, high: float, log: bool) -> None:
+    svg = str(forest([ForestRow("a", low, low, high, "x")], axis="v", limits=(low, high), log=log))
+    ticks = re.findall(r'font-size="11"[^>]*>([^<]+)<', svg)
+    assert 3 <= len(ticks) <= 12
+
+
+def test_drawings_without_rows_and_with_long_names() -> None:
+    assert "svg" in str(forest([], axis="AUC"))
+    long = "a very long eligibility rule " * 12
+    svg = str(flow_diagram([long], [Flow("a" * 80, "external", 5, [2], 3, [("validation only", 3)])], alt="x"))
+    assert "…" in svg
+    assert str(bars([Bar("f", 0.0, "0%"), Bar("g", 1.0, "100%", strong=False)], axis="share")).count("<rect") == 2
+
+
+def test_levels_that_look_like_numbers() -> None:
+    spec = {"kind": "category", "levels": ["1", "2"]}
+    assert baseline.as_levels(pd.Series([1.0, 2.0, np.nan]), spec).tolist() == ["1", "2", ""]
+    assert baseline.as_levels(pd.Series([1, None], dtype="Int64"), {"kind": "binary"}).tolist() == ["1", ""]
+
+
+def test_training_sets_of_a_split() -> None:
+    split = pd.DataFrame(
+        {
+            "cohort": "c",
+            "subject": list("abcde"),
+            "role": ["train"] * 4 + ["test"],
+            "repeat": 0,
+            "fold": [0, 0, 1, 1, np.nan],
+        }
+    )
+    sets = leakage.training_sets(split, {"c/a", "c/b", "c/c", "c/e"})
+    assert sets == {
+        None: subjects_digest(["c/a", "c/b", "c/c"]),
+        (0, 0): subjects_digest(["c/c"]),
+        (0, 1): subjects_digest(["c/a", "c/b"]),
+    }

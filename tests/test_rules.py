@@ -1,0 +1,119 @@
+"""The DAG over mock trees: what runs, what does not, and what can never reach training."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mockstudy import ROOT, changed, default_config, write_mock
+
+
+def snakemake(data: Path, *arguments: str, check: bool = True) -> str:
+    """Run snakemake in the repository on a mock data folder; return what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", *arguments]
+    env = {**os.environ, "HCCFLOW_DATA": str(data)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output[-3000:]
+    return output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mock(tmp_path_factory.mktemp("mock"))
+
+
+def job_graph(data: Path, *arguments: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Jobs (node -> label; labels leave out wildcards that producers share) and edges between nodes."""
+    dot = snakemake(data, "--forceall", "--dag", "dot", *arguments)
+    labels = dict(re.findall(r'(\d+)\[label = "([^"]+)"', dot))
+    return labels, re.findall(r"(\d+) -> (\d+)", dot)
+
+
+def test_no_path_leads_from_a_judging_cohort_to_training(data: Path) -> None:
+    labels, edges = job_graph(data)
+    todo = [node for node, label in labels.items() if label.startswith(("train", "segment_train"))]
+    assert len(todo) >= len(default_config()["models"]) + default_config()["split"]["folds"]
+    reached: set[str] = set()
+    while todo:
+        job = todo.pop()
+        reached.add(job)
+        todo += [producer for producer, consumer in edges if consumer == job and producer not in reached]
+    sources = {labels[job] for job in reached if labels[job].startswith("phantom")}
+    assert sources == {"phantom\\ncohort: phantom-dev"}
+    assert {labels[job] for job in labels if labels[job].startswith("phantom")} > sources, "the others are in the DAG"
+
+
+def test_every_stage_has_a_target(data: Path) -> None:
+    for stage in ("phantom", "convert", "enrol", "segment", "extract", "train", "validate", "survive"):
+        assert f"all_{stage}" in snakemake(data, "--dry-run", f"all_{stage}")
+
+
+def test_several_external_cohorts_are_pooled_and_one_is_not(data: Path, tmp_path: Path) -> None:
+    assert "pool" not in job_graph(data)[0].values()
+    two = write_mock(tmp_path)
+    participants = two / "phantom-fup" / "participants.tsv"
+    participants.write_text(participants.read_text(encoding="utf-8").replace("D0", "F0"), encoding="utf-8")
+    config = tmp_path / "config.yaml"
+    text = yaml.safe_dump(changed(default_config(), "cohorts.phantom-fup", {"role": "external"}))
+    config.write_text(text, encoding="utf-8")
+    labels, edges = job_graph(two, "--configfile", str(config))
+    job = next(node for node, label in labels.items() if label == "pool")
+    assert {labels[consumer] for producer, consumer in edges if producer == job} >= {"report"}
+
+
+def test_jobs_are_batches(tmp_path: Path) -> None:
+    text = snakemake(write_mock(tmp_path, n_batches=5, dev=200, ext=100, fup=50), "--dry-run", "--quiet", "rules")
+    counts = dict(re.findall(r"^(convert|segment_predict|extract)\s+(\d+)$", text, flags=re.M))
+    assert counts == {"convert": "15", "segment_predict": "15", "extract": "30"}, "of two regions"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("primary.cohort", "nobody", "unknown cohort 'nobody'"),
+        (
+            "models.clinical.columns",
+            ["os_days"],
+            "predictor 'os_days' is available only with the outcome, after the index date",
+        ),
+        ("extrat", {}, "unknown key 'extrat'"),
+    ],
+)
+def test_a_mistake_stops_snakemake_with_one_line(
+    data: Path, tmp_path: Path, key: str, value: object, words: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(changed(default_config(), key, value)), encoding="utf-8")
+    output = snakemake(data, "--dry-run", "--configfile", str(config), check=False)
+    lines = [line for line in output.splitlines() if words in line]
+    assert len(lines) == 1
+    assert "Traceback" not in output
+
+
+def test_a_study_without_images_skips_convert(tmp_path: Path) -> None:
+    data = write_mock(tmp_path)
+    for cohort in ("phantom-dev", "phantom-ext", "phantom-fup"):
+        card = data / cohort / "cohort.yaml"
+        text = yaml.safe_load(card.read_text(encoding="utf-8"))
+        text["source"] = {"kind": "table"}
+        card.write_text(yaml.safe_dump(text), encoding="utf-8")
+        (data / cohort / "features.tsv").write_text("subject\n", encoding="utf-8")
+    config = {
+        key: part for key, part in default_config().items() if key not in ("imaging", "segment", "crops", "relate")
+    }
+    config["eligibility"] = [rule for rule in config["eligibility"] if "images" not in rule]
+    config["extract"] = {"rois": {"manual": {"source": "table"}}}
+    config["models"] = {name: config["models"][name] for name in ("clinical", "radiomics")}
+    config["survive"]["models"] = ["radiomics"]
+    path = tmp_path / "tables.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    plan = snakemake(data, "--dry-run", "--quiet", "rules", "--configfile", str(path))
+    assert not re.search(r"^convert\s", plan, flags=re.M)
+    assert re.search(r"^extract_import\s+3$", plan, flags=re.M)

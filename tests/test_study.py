@@ -1,0 +1,139 @@
+"""Mistakes in configuration and tables stop the study at parse time, each with one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hccflow.errors import ConfigError, DataAbsentError, HccflowError, LeakageError, TableError
+from hccflow.study import check_config, load_study
+from mockstudy import changed, default_config, write_mock
+
+CONFIG = default_config()
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HCCFLOW_DATA", str(tmp_path))
+    return write_mock(tmp_path)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_default_study_loads(data: Path) -> None:
+    study = load_study(CONFIG)
+    assert study.development == ["phantom-dev"]
+    assert {name: len(c.participants) for name, c in study.cohorts.items()} == {
+        "phantom-dev": 20,
+        "phantom-ext": 10,
+        "phantom-fup": 6,
+    }
+    assert study.cohorts["phantom-dev"].batches == ["01", "02"]
+    assert study.config["convert"]["gap_tolerance"] == 0.05, "defaults are filled in from the schema"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error", "words"),
+    [
+        ("splitt", {}, ConfigError, ["unknown key 'splitt'", "did you mean 'split'?"]),
+        ("models.clinical.lerner", "ridge", ConfigError, ["unknown key 'lerner'", "did you mean 'learner'?"]),
+        ("models.clinical.learner", "magic", ConfigError, ["magic", "config.models.clinical.learner"]),
+        ("primary.cohort", "phantom-exd", ConfigError, ["unknown cohort 'phantom-exd'", "did you mean 'phantom-ext'?"]),
+        ("primary.model", "oracle", ConfigError, ["unknown model 'oracle'", "config.primary.model"]),
+        ("cohorts.phantom-fup.subset_of", "nobody", ConfigError, ["unknown development cohort 'nobody'"]),
+        ("cohorts.phantom-dev.role", "external", ConfigError, ["no development cohort"]),
+        ("models.clinical.columns", ["age", "os_days"], LeakageError, ["predictor 'os_days'", "index date"]),
+        ("survive.covariates", ["pfs_days"], LeakageError, ["predictor 'pfs_days'", "config.survive.covariates"]),
+        ("models.clinical.endpoint", "os", ConfigError, ["a classifier learns a binary endpoint"]),
+        ("endpoints.response.positive", ..., ConfigError, ["'positive' is missing", "config.endpoints.response"]),
+        ("columns.sex.levels", ..., ConfigError, ["a category needs its levels", "config.columns.sex"]),
+        ("extract.rois.manual.mask", "spleen", ConfigError, ["unknown mask 'spleen'"]),
+        ("imaging.reference", "venous", ConfigError, ["unknown channel 'venous'"]),
+        ("split.folds", ..., ConfigError, ["'folds' is missing", "config.split"]),
+        (
+            "eligibility",
+            [{"name": "x", "column": "bclc", "in": ["A", "Z"]}],
+            ConfigError,
+            ["unknown level 'Z'", "A, B, C"],
+        ),
+        ("eligibility", [{"name": "x", "column": "bclc", "at_least": 2}], ConfigError, ["'at_least' needs a number"]),
+        ("seed", "many", ConfigError, ["'many' is not of type 'integer'", "config.seed"]),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: type, words: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        check_config(changed(CONFIG, key, value))
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_predictor_known_after_the_index_date_needs_a_landmark() -> None:
+    late = changed(CONFIG, "columns.afp_ng_ml.available_at", 28)
+    with pytest.raises(LeakageError, match="28 days after the index date"):
+        check_config(late)
+    check_config(changed(changed(late, "endpoints.response.landmark_days", 28), "survive.covariates", ["child_pugh"]))
+
+
+def test_an_absent_cohort_names_its_folder(data: Path) -> None:
+    with pytest.raises(DataAbsentError, match="cohort 'nowhere' has no card"):
+        load_study(changed(CONFIG, "cohorts.nowhere", {"role": "external"}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("D00001\t", "D00000\t", ["a case stands twice", "D00000", "line"]),
+        ("\tage\t", "\tyears\t", ["column 'age' is missing"]),
+        ("\tF\t", "\tX\t", ["column 'sex'", "one of F, M", "'X'", "line 2"]),
+        ("\t60\t", "\tsixty\t", ["column 'age'", "a number", "'sixty'"]),
+        ("\t60\t", "\t600\t", ["column 'age'", "at most 100"]),
+        ("D00000\t", "D0;rm -rf\t", ["column 'subject'", "pseudonym"]),
+        ("D00000\t", "../D0\t", ["column 'subject'", "pseudonym"]),
+    ],
+)
+def test_a_wrong_participants_table_is_told_in_one_line(data: Path, old: str, new: str, words: list[str]) -> None:
+    edit(data / "phantom-dev" / "participants.tsv", old, new)
+    with pytest.raises(TableError) as caught:
+        load_study(CONFIG)
+    assert "\n" not in str(caught.value)
+    for word in [*words, "participants.tsv"]:
+        assert word in str(caught.value)
+
+
+def test_a_subject_in_two_cohorts_stops_the_study(data: Path) -> None:
+    edit(data / "phantom-ext" / "participants.tsv", "E00000\t", "D00000\t")
+    with pytest.raises(LeakageError, match="subject 'D00000' is in two cohorts"):
+        load_study(CONFIG)
+
+
+def test_a_subset_may_share_subjects_only_with_its_parent(data: Path) -> None:
+    load_study(CONFIG)
+    with pytest.raises(LeakageError, match="phantom-dev and phantom-fup"):
+        load_study(changed(CONFIG, "cohorts.phantom-fup.subset_of", ...))
+
+
+def test_an_error_is_one_sentence_with_all_its_parts() -> None:
+    error = HccflowError("it broke", where="a.tsv", expected="x\ny", found=3, todo="mend it")
+    assert str(error) == "it broke; where: a.tsv; expected: x y; found: 3; do: mend it"
+
+
+def test_one_image_under_two_subjects_stops_the_study(data: Path) -> None:
+    head = "subject\tsession\tname\tkind\tformat\tpath\tseries_uid\tsegment\tvalue\tn_files\tsha256\n"
+    for cohort, subject in (("phantom-dev", "D00003"), ("phantom-ext", "E00004")):
+        edit(data / cohort / "cohort.yaml", "kind: phantom", "kind: dicom")
+        edit(data / cohort / "cohort.yaml", "  parameters: {}\n", "")
+        (data / cohort / "dicom").mkdir()
+        row = f"{subject}\t\tarterial\timage\tdicom\ta\t1.2\t\t\t9\t{'ab' * 32}\n"
+        (data / cohort / "dicom" / "series.tsv").write_text(head + row, encoding="utf-8")
+    with pytest.raises(LeakageError, match="one image stands under two subjects.*D00003 and E00004"):
+        load_study(CONFIG)
+    edit(data / "phantom-ext" / "dicom" / "series.tsv", "ab" * 32, "cd" * 32)
+    load_study(CONFIG)

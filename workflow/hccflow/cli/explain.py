@@ -1,0 +1,46 @@
+"""What a frozen network looked at in a cohort: maps of its worst, median and best cases, and its deep features.
+
+Writes cam.tsv (with the share of each map inside the region of interest and the check with randomised weights), one
+picture a case, and features.tsv: deep features of the cases that the final networks have not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hccflow.cli import _arguments
+from hccflow.ids import ScoreKind
+from hccflow.participants import read_subjects
+from hccflow.tables import read_table, write_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--train", type=Path, required=True, help="training folder of the network, with its folds")
+    parser.add_argument("--crops", type=Path, required=True, help="folder crop-<name> of the cohort")
+    parser.add_argument("--subjects", type=Path, required=True, help="subjects.tsv of the cohort")
+    parser.add_argument("--predictions", type=Path, required=True, help="the network's scores, made by predict")
+    parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
+    parser.add_argument("--cases", type=int, default=3, help="cases of each group")
+    parser.add_argument("--threads", type=int, default=1, help="threads on the CPU")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Explain one cohort."""
+    from hccflow.freeze import verify
+    from hccflow.models.encoding import KEYS
+    from hccflow.networks.crops import crop_table
+    from hccflow.networks.device import choose_device, prepare
+    from hccflow.networks.model import load_network
+    from hccflow.networks.overlays import deep_features, explain_cohort
+
+    verify(args.train)
+    prepare(choose_device("cpu"), args.threads)
+    subjects = read_subjects([args.subjects], args.settings["columns"])
+    crops, scores = crop_table([args.crops]), read_table(args.predictions, "predictions")
+    explain_cohort(args.train, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
+    unseen = scores.loc[scores["kind"] == ScoreKind.FROZEN.value, KEYS].drop_duplicates()
+    features = deep_features(load_network(args.train / "model"), subjects.merge(unseen, on=KEYS), crops)
+    write_table(features, args.out / "features.tsv", sort_by=KEYS)

@@ -1,0 +1,35 @@
+"""Development cohorts -> a frozen model: nested cross-validation, final fit, cut-offs, freeze.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from hccflow.cli import _arguments
+from hccflow.errors import ConfigError
+from hccflow.participants import read_subjects
+from hccflow.tables import read_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--model", required=True, help="name of the model in the settings")
+    parser.add_argument("--subjects", type=Path, nargs="+", required=True, help="subjects.tsv of development cohorts")
+    parser.add_argument("--split", type=Path, required=True, help="split.tsv")
+    parser.add_argument("--features", type=Path, nargs="*", default=[], help="feature tables of development cohorts")
+    parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and write one model."""
+    from hccflow.train.training import train, write_training
+
+    if args.model not in args.settings["models"]:
+        raise ConfigError(f"unknown model '{args.model}'", where="models", expected=", ".join(args.settings["models"]))
+    subjects = read_subjects(args.subjects, args.settings["columns"])
+    features = pd.concat([read_table(path) for path in args.features], ignore_index=True) if args.features else None
+    training = train(args.model, args.settings, subjects, read_table(args.split, "split"), features)
+    write_training(training, args.out)

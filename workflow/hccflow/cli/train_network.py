@@ -1,0 +1,31 @@
+"""The folds of a network -> its final fit on all training rows, frozen, with the out-of-fold scores of all folds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hccflow.cli import _arguments
+from hccflow.participants import read_subjects
+from hccflow.tables import read_table, write_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    _arguments.network(parser)
+    parser.add_argument("--folds", type=Path, nargs="+", required=True, help="folders made by train_fold")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit the final networks and freeze them."""
+    from hccflow.networks.crops import crop_table
+    from hccflow.train.networks import train_network
+    from hccflow.train.training import write_training
+
+    training, history = train_network(
+        args.model, args.settings, read_subjects(args.subjects, args.settings["columns"]),
+        read_table(args.split, "split"), crop_table(args.crops), args.folds, work=args.work, threads=args.threads,
+    )  # fmt: skip
+    write_table(history, args.out / "history.tsv")
+    write_training(training, args.out)

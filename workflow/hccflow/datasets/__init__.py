@@ -1,0 +1,1 @@
+"""Adapters: published data sets, in the layout of their publisher, become cohort folders of hccflow."""

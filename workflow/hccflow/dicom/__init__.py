@@ -1,0 +1,1 @@
+"""DICOM headers and geometry: what a series is, before anything is converted."""

@@ -1,0 +1,86 @@
+"""The one figure style: readable in grey, no decoration, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe-Ito colours in an order whose lightness also differs in grey; paired with line styles and markers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), "-")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.3,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hccflow",
+    "path.simplify": True,
+}
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Context in which legends and labels are drawn in the house style."""
+    return mpl.rc_context(_STYLE)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of at most `width` characters where it can be broken: after spaces, underscores, hyphens."""
+    lines = [""]
+    for part in re.findall(r"[^ _-]*[ _-]*", text):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)
+
+
+def new_figure(
+    width_mm: float = 85, height_mm: float = 80, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure in the house style; 85 mm is one journal column, 175 mm two.
+
+    Returns
+    -------
+    figure, list of axes
+        Axes in reading order.
+    """
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width_mm / 25.4, height_mm / 25.4), squeeze=False, layout="constrained"
+        )
+    return figure, list(axes.flat)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write ``<path>.svg`` and ``<path>.png`` without dates, then close the figure."""
+    from matplotlib import pyplot as plt
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_STYLE):
+        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": "hccflow"})
+        figure.savefig(path.with_name(path.name + ".png"), metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Statistics: every number with its interval, its convention and its reason when it is undefined."""

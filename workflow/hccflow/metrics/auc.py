@@ -1,0 +1,155 @@
+"""Area under the ROC curve, its DeLong variance, and the paired comparison of two scores.
+
+AUC = P(score of an event > score of a non-event) + P(equal) / 2. Midranks make the variance O(n log n).
+
+References
+----------
+DeLong ER, DeLong DM, Clarke-Pearson DL. Biometrics 1988;44:837-845.
+Sun X, Xu W. IEEE Signal Process Lett 2014;21:1389-1393.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+
+from hccflow.errors import TableError
+from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.inputs import CONSTANT, Floats, check_binary, single_class
+
+
+@dataclass(frozen=True)
+class Placements:
+    """Placement values of one score: for each event the share of non-events below it, and the reverse.
+
+    Attributes
+    ----------
+    auc : float
+        Mean of either array.
+    events, nonevents : numpy.ndarray, shapes (n_events,) and (n_nonevents,)
+        In the order of the rows.
+    """
+
+    auc: float
+    events: Floats
+    nonevents: Floats
+
+    @property
+    def variance(self) -> float:
+        """DeLong variance; NaN with fewer than two events or non-events."""
+        return covariance(self, self)
+
+
+def placements(y: ArrayLike, score: ArrayLike) -> Placements:
+    """Compute the placement values; both classes must be present (see `single_class`)."""
+    labels, scores = check_binary(y, score)
+    event = labels == 1
+    n1, n0 = int(event.sum()), int((~event).sum())
+    ranks = rankdata(scores)
+    of_events = (ranks[event] - rankdata(scores[event])) / n0
+    of_nonevents = 1 - (ranks[~event] - rankdata(scores[~event])) / n1
+    return Placements((ranks[event].sum() - n1 * (n1 + 1) / 2) / (n1 * n0), of_events, of_nonevents)
+
+
+def covariance(a: Placements, b: Placements) -> float:
+    """DeLong covariance of the AUCs of two scores on the same rows."""
+    n1, n0 = len(a.events), len(a.nonevents)
+    if min(n1, n0) < 2:
+        return float("nan")
+    part1 = (a.events - a.events.mean()) @ (b.events - b.events.mean()) / (n1 - 1)
+    part0 = (a.nonevents - a.nonevents.mean()) @ (b.nonevents - b.nonevents.mean()) / (n0 - 1)
+    return float(part1 / n1 + part0 / n0)
+
+
+def influence(placed: Placements) -> Floats:
+    """Influence of each row (events first) on the AUC when events and non-events are redrawn apart, for BCa."""
+    return np.concatenate(
+        [(placed.events - placed.auc) / len(placed.events), (placed.nonevents - placed.auc) / len(placed.nonevents)]
+    )
+
+
+def auc(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """AUC with the DeLong interval, cut to [0, 1].
+
+    Where the variance is zero (perfect or constant score) or unknown (one event or one non-event) the interval is
+    empty with the reason: [1, 1] would claim certainty.
+    """
+    labels, scores = check_binary(y, score)
+    n, events = len(labels), int(labels.sum())
+    if reason := single_class(labels):
+        return undefined(reason, n=n, n_events=events)
+    placed = placements(labels, scores)
+    if reason := _no_variance(placed, scores):
+        return Estimate(placed.auc, n=n, n_events=events, reason=f"no interval: {reason}")
+    half = norm.ppf((1 + level) / 2) * np.sqrt(placed.variance)
+    low, high = max(0.0, placed.auc - half), min(1.0, placed.auc + half)
+    return Estimate(placed.auc, float(low), float(high), "DeLong, cut to [0, 1]", n=n, n_events=events)
+
+
+def _no_variance(placed: Placements, scores: Floats) -> str:
+    if min(len(placed.events), len(placed.nonevents)) < 2:
+        return "fewer than two events or non-events, so no variance"
+    if np.ptp(scores) == 0:
+        return f"{CONSTANT}, so the variance is zero"
+    return "perfect separation, so the estimated variance is zero" if placed.variance <= 0 else ""
+
+
+def logit_interval(placed: Placements, *, level: float = 0.95) -> tuple[float, float] | None:
+    """DeLong interval on the logit scale, which stays inside (0, 1); None where AUC is 0 or 1 or has no variance."""
+    error = logit_error(placed)
+    if error is None:
+        return None
+    low, high = expit(logit(placed.auc) + norm.ppf([(1 - level) / 2, (1 + level) / 2]) * error)
+    return float(low), float(high)
+
+
+def logit_error(placed: Placements) -> float | None:
+    """Standard error of logit(AUC) by the delta method, or None where it does not exist."""
+    if not 0 < placed.auc < 1 or not placed.variance > 0:
+        return None
+    return float(np.sqrt(placed.variance) / (placed.auc * (1 - placed.auc)))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Paired DeLong test of two scores on the same rows; `z` and `p` are None where the difference has no variance."""
+
+    difference: Estimate
+    covariance: float
+    z: float | None
+
+
+def paired_auc(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> PairedTest:
+    """Compare AUC(a) - AUC(b) on the rows that both scores have, by DeLong's paired test.
+
+    Raises
+    ------
+    TableError
+        The scores differ in length: the caller joins rows by identifier before it comes here.
+    """
+    if np.shape(a) != np.shape(b):
+        raise TableError("a paired test needs the same rows", expected=np.shape(a), found=np.shape(b))
+    labels, first = check_binary(y, a)
+    _, second = check_binary(y, b)
+    n, events = len(labels), int(labels.sum())
+    if reason := single_class(labels):
+        return PairedTest(undefined(reason, n=n, n_events=events), float("nan"), None)
+    one, two = placements(labels, first), placements(labels, second)
+    shared = covariance(one, two)
+    difference = one.auc - two.auc
+    variance = one.variance + two.variance - 2 * shared
+    # Rounding leaves about 1e-17 where the two scores rank every pair alike.
+    if not variance > 1e-15:
+        reason = "fewer than two events or non-events" if np.isnan(variance) else "the difference has no variance"
+        return PairedTest(Estimate(difference, n=n, n_events=events, reason=f"no test: {reason}"), shared, None)
+    error = float(np.sqrt(variance))
+    half = float(norm.ppf((1 + level) / 2)) * error
+    z = difference / error
+    estimate = Estimate(
+        difference, difference - half, difference + half, "DeLong, paired", float(2 * norm.sf(abs(z))), n, events
+    )
+    return PairedTest(estimate, shared, z)

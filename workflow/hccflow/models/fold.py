@@ -1,0 +1,253 @@
+"""Training rows: the only object on which anything can be fitted.
+
+`Development` takes the development cohorts and the study's split at the door, refuses rows of any other role and puts
+internal test rows away. It hands out `Fold` objects, each with the training rows of one fit. `Fold.fit` is the only way
+to fit a step, and writes down whom the step saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from hccflow.errors import FitError, LeakageError, TableError
+from hccflow.ids import CohortRole, Role
+from hccflow.tables import subjects_digest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+INNER_FOLDS = 5
+#: Columns of the table of fits.
+FITS = ["step", "repeat", "fold", "n", "subjects_digest", "detail"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows from which one fit may learn.
+
+    Attributes
+    ----------
+    x : pandas.DataFrame, shape (n, p)
+        Predictors of training rows.
+    y : numpy.ndarray, shape (n,)
+        Labels, 0 or 1.
+    subjects : numpy.ndarray, shape (n,)
+        Keys ``cohort/subject``; rows of one subject stay together in inner folds.
+    path : tuple of int
+        Seed, repeat, fold and inner fold: names the stream of random numbers.
+    repeat, fold : int or None
+        None in the final fit on all training rows.
+    log : list of dict
+        The table of fits, shared by all folds of a model.
+    prefix : str
+        Put before the names of steps inside inner folds.
+    """
+
+    x: pd.DataFrame
+    y: np.ndarray
+    subjects: np.ndarray
+    path: tuple[int, ...]
+    repeat: int | None = None
+    fold: int | None = None
+    log: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    prefix: str = ""
+
+    @property
+    def seed(self) -> int:
+        """Seed of this fold's learners (31 bits)."""
+        return int(np.random.SeedSequence(self.path).generate_state(1)[0] >> 1)
+
+    def fit(self, step: str, learn: Callable[Concatenate[Fold, P], T], /, *args: P.args, **options: P.kwargs) -> T:
+        """Fit a step on these rows and write down who was seen; the step's ``detail`` says what came out."""
+        fitted = learn(self, *args, **options)
+        self.record(step, getattr(fitted, "detail", ""))
+        return fitted
+
+    def record(self, step: str, detail: str) -> None:
+        """Append a row to the table of fits."""
+        keys = (
+            f"{self.prefix}{step}",
+            self.repeat,
+            self.fold,
+            len(self.y),
+            subjects_digest(list(self.subjects)),
+            detail,
+        )
+        self.log.append(dict(zip(FITS, keys, strict=True)))
+
+    def through(self, apply: Callable[[pd.DataFrame], pd.DataFrame]) -> Fold:
+        """Return the same rows after a fitted step."""
+        return self._with(apply(self.x))
+
+    def part(self, take: np.ndarray) -> Fold:
+        """Some of the rows (a mask), as a fold of its own."""
+        return replace(self, x=self.x[take], y=self.y[take], subjects=self.subjects[take])
+
+    def _with(self, x: pd.DataFrame) -> Fold:
+        return Fold(x, self.y, self.subjects, self.path, self.repeat, self.fold, self.log, self.prefix)
+
+    def inner(self, purpose: str, n_folds: int = INNER_FOLDS) -> Iterator[tuple[Fold, pd.DataFrame, np.ndarray]]:
+        """Inner cross-validation inside these rows, by subject and stratified by label.
+
+        Yields
+        ------
+        fold, x, y
+            Training rows of the inner fold, and predictors and labels of the rows that it is judged by.
+
+        Raises
+        ------
+        FitError
+            A class has fewer than two subjects.
+        """
+        labels = pd.Series(self.y).groupby(self.subjects).max()
+        k = min(n_folds, int(labels.value_counts().reindex([0.0, 1.0], fill_value=0).min()))
+        if k < 2:
+            raise FitError(
+                "too few subjects for inner cross-validation", where=self.where, expected="at least 2 of each class",
+                found=f"{int(labels.sum())} positive, {int((1 - labels).sum())} negative",
+                todo="use a learner and a selection without tuning, or fewer folds",
+            )  # fmt: skip
+        rng = np.random.default_rng(self.path)
+        place: dict[str, int] = {}
+        for value in (1.0, 0.0):
+            for subject in rng.permutation(labels.index[labels == value].to_numpy()):
+                place[subject] = len(place) % k
+        places = np.array([place[subject] for subject in self.subjects])
+        for number in range(k):
+            rest, held = places != number, places == number
+            prefix = f"{self.prefix}{purpose}.{number}."
+            inner = Fold(
+                self.x[rest], self.y[rest], self.subjects[rest], (*self.path, number), self.repeat, self.fold, self.log,
+                prefix,
+            )  # fmt: skip
+            yield inner, self.x[held], self.y[held]
+
+    @property
+    def where(self) -> str:
+        """Name of the fold for messages."""
+        outer = "the final fit" if self.repeat is None else f"repeat {self.repeat}, fold {self.fold}"
+        return f"{outer}, {self.prefix}" if self.prefix else outer
+
+
+class Development:
+    """Rows of the development cohorts with the study's split; hands out folds of training rows.
+
+    Parameters
+    ----------
+    subjects : pandas.DataFrame
+        ``cohort, subject, session, role`` and the endpoint; every row must have the role development.
+    split : pandas.DataFrame
+        ``cohort, subject, role, repeat, fold``.
+    x : pandas.DataFrame
+        Predictors, rows as in `subjects`.
+    scorable : pandas.Series of bool
+        Rows that have predictors at all.
+    endpoint : str
+        Column of the label: 0, 1 or missing.
+    seed : int
+        Seed of the study.
+
+    Raises
+    ------
+    LeakageError
+        A row of another role.
+    TableError
+        A subject that the split does not know, or a label outside 0 and 1.
+    """
+
+    def __init__(
+        self,
+        subjects: pd.DataFrame,
+        split: pd.DataFrame,
+        x: pd.DataFrame,
+        *,
+        scorable: pd.Series,
+        endpoint: str,
+        seed: int,
+    ) -> None:
+        refuse_other_roles(subjects)
+        self.rows = subjects.reset_index(drop=True)
+        self.keys = (self.rows["cohort"] + "/" + self.rows["subject"]).to_numpy(dtype=object)
+        self._x = x.set_axis(self.rows.index)
+        self.y = labels(self.rows, endpoint)
+        self.scorable = scorable.to_numpy(dtype=bool)
+        self._seed = seed
+        self.log: list[dict[str, Any]] = []
+        keyed = split.assign(key=split["cohort"] + "/" + split["subject"])
+        unknown = sorted(set(self.keys) - set(keyed["key"]))
+        if unknown:
+            raise TableError(
+                "a subject is not in the split",
+                where="split.tsv",
+                found=unknown[0],
+                todo="run enrol again: hccflow split",
+            )
+        role = keyed.drop_duplicates("key").set_index("key")["role"]
+        self.train = pd.Series(self.keys).map(role).eq(Role.TRAIN.value).to_numpy()
+        self._split = keyed[keyed["role"] == Role.TRAIN.value]
+
+    @property
+    def teaches(self) -> np.ndarray:
+        """Rows that may teach: in the training set, with a label and with predictors."""
+        return self.train & self.scorable & np.isfinite(self.y)
+
+    def folds(self) -> Iterator[tuple[Fold, np.ndarray, pd.DataFrame]]:
+        """Folds of the cross-validation, with the positions and predictors of the rows that each is judged by."""
+        places = self._split[["repeat", "fold"]].drop_duplicates().astype(int).sort_values(["repeat", "fold"])
+        for repeat, number in places.to_numpy().tolist():
+            rows = self._split[(self._split["repeat"] == repeat) & (self._split["fold"] == number)]
+            held = np.isin(self.keys, rows["key"].to_numpy(dtype=object)) & self.train
+            fold = self._fold(self.teaches & ~held, repeat, number)
+            judged = np.flatnonzero(held & self.scorable)
+            yield fold, judged, self._x.iloc[judged]
+
+    def all(self) -> Fold:
+        """All rows that may teach, for the final fit, the threshold and the cut."""
+        return self._fold(self.teaches, None, None)
+
+    def _fold(self, take: np.ndarray, repeat: int | None, number: int | None) -> Fold:
+        path = (self._seed, 0, 0) if repeat is None or number is None else (self._seed, repeat + 1, number + 1)
+        fold = Fold(self._x[take], self.y[take], self.keys[take], path, repeat, number, self.log)
+        for value, name in ((1, "positive"), (0, "negative")):
+            if not (fold.y == value).any():
+                raise FitError(
+                    f"no {name} training row", where=fold.where, expected="both classes", found=f"{len(fold.y)} rows",
+                    todo="use fewer folds, stratify the split by this endpoint, or choose another endpoint",
+                )  # fmt: skip
+        return fold
+
+
+def refuse_other_roles(subjects: pd.DataFrame) -> None:
+    """Raise `LeakageError` when a row does not belong to a development cohort."""
+    other = subjects["role"] != CohortRole.DEVELOPMENT.value
+    if other.any():
+        first = subjects[other].iloc[0]
+        raise LeakageError(
+            f"cohort '{first['cohort']}' may not teach", where="train --subjects", expected="role development",
+            found=f"role {first['role']} ({int(other.sum())} rows)", todo="give only the development cohorts",
+        )  # fmt: skip
+
+
+def labels(subjects: pd.DataFrame, endpoint: str) -> np.ndarray:
+    """Labels of an endpoint as floats, NaN where unknown.
+
+    Raises
+    ------
+    TableError
+        The column is missing, or a label is not 0, 1 or empty.
+    """
+    if endpoint not in subjects:
+        raise TableError(f"column '{endpoint}' is missing", where="subjects.tsv", todo="derive the endpoint: run enrol")
+    cells = subjects[endpoint]
+    y = pd.to_numeric(cells.astype(object).where(cells.notna() & (cells != ""), None), errors="coerce").to_numpy(float)
+    bad = ~(np.isin(y, (0.0, 1.0)) | (np.isnan(y) & (cells.isna() | (cells == "")).to_numpy()))
+    if bad.any():
+        raise TableError(
+            f"a label of '{endpoint}' is outside its domain", where=f"subject {subjects['subject'].to_numpy()[bad][0]}",
+            expected="0, 1 or empty", found=cells.to_numpy()[bad][0],
+        )  # fmt: skip
+    return y

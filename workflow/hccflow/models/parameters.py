@@ -1,0 +1,48 @@
+"""Learners and the parameters that each of them knows: light, so that a configuration is checked before any compute."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from hccflow.errors import ConfigError
+
+_TREES = frozenset(
+    {
+        "n_estimators",
+        "max_depth",
+        "subsample",
+        "colsample_bytree",
+        "min_child_weight",
+        "reg_alpha",
+        "reg_lambda",
+        "gamma",
+    }
+)
+#: Names of the parameters of each learner.
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "logistic": frozenset({"C"}),
+    "ridge": frozenset({"C"}),
+    "lasso": frozenset({"penalty"}),
+    "firth": frozenset(),
+    "xgboost": _TREES | {"learning_rate"},
+    "forest": _TREES | {"colsample_bynode"},
+}
+
+
+def check_learner(spec: Mapping[str, Any], where: str) -> None:
+    """Refuse a parameter that the learner does not know, or a grid without values."""
+    learner = spec["learner"]
+    known = PARAMETERS[learner]
+    for section in ("grid", "parameters"):
+        for name, value in spec.get(section, {}).items():
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(known), n=1)
+                raise ConfigError(
+                    f"learner {learner} has no parameter '{name}'", where=f"{where}.{section}",
+                    expected=", ".join(sorted(known)) or "no parameters",
+                    todo=f"did you mean '{near[0]}'?" if near else None,
+                )  # fmt: skip
+            if section == "grid" and (not isinstance(value, list) or not value):
+                raise ConfigError("a grid needs a list of values", where=f"{where}.grid.{name}", found=value)

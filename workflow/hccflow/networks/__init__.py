@@ -1,0 +1,1 @@
+"""Networks: crops in, logits out. Parts, a registry, the training loop, frozen ensembles; trained inside folds only."""

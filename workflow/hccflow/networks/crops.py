@@ -1,0 +1,124 @@
+"""Crops of a cohort in memory: one tensor, rows as in a table of subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from hccflow.errors import DataAbsentError, TableError
+from hccflow.ids import Status
+from hccflow.models.encoding import KEYS
+from hccflow.models.fold import Fold
+from hccflow.paths import case_file
+from hccflow.tables import read_table
+
+#: Name of the crop's column in the table of a cohort's crops: the path of the file.
+PATH = "crop"
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of the rows of a table, in its order.
+
+    Attributes
+    ----------
+    images : Tensor of float32, shape (n, channels, k, j, i)
+    masks : Tensor of float32, shape (n, 1, k, j, i)
+        NaN throughout for a row without a crop, whose image is 0.
+    present : array of bool, shape (n,)
+    """
+
+    images: torch.Tensor
+    masks: torch.Tensor
+    present: np.ndarray
+
+
+def crop_table(folders: Sequence[Path]) -> pd.DataFrame:
+    """Cases with a crop below folders ``crop-<name>``, each with its ``manifest.tsv`` and its batches.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``cohort, subject, session, digest, crop`` (the path of the file).
+    """
+    parts = []
+    for folder in folders:
+        name = folder.name.removeprefix("crop-")
+        manifest = read_table(folder / "manifest.tsv", "manifest")
+        rows = manifest.loc[manifest["status"] == Status.OK.value, [*KEYS, "digest"]]
+        files = {path.name: path for path in folder.glob("batch-*/**/*.safetensors")}
+        cases = zip(rows["subject"], rows["session"], strict=True)
+        names = [case_file(subject, session, "crop", desc=name, ext=".safetensors").name for subject, session in cases]
+        lost = [file for file in names if file not in files]
+        if lost:
+            raise DataAbsentError("a crop is not there", where=folder, found=lost[0], todo="run the rule crop again")
+        parts.append(rows.assign(**{PATH: [str(files[file]) for file in names]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_crops(subjects: pd.DataFrame, table: pd.DataFrame) -> Crops:
+    """Read the crops of rows of `subjects`, joined by cohort, subject and session.
+
+    Raises
+    ------
+    TableError
+        No row has a crop, or crops differ in size or channels.
+    DataAbsentError
+        A file cannot be read.
+    """
+    keyed = table.set_index(KEYS)[PATH].reindex(pd.MultiIndex.from_frame(subjects[KEYS]))
+    paths = [path if isinstance(path, str) else "" for path in keyed]
+    loaded = {place: _load(Path(path)) for place, path in enumerate(paths) if path}
+    if not loaded:
+        raise TableError("no case has a crop", where="--crops", todo="look at the manifest of the rule crop")
+    shapes = {tuple(one["image"].shape): paths[place] for place, one in loaded.items()}
+    if len(shapes) > 1:
+        raise TableError("crops differ in size or channels", where="--crops", found=sorted(shapes))
+    shape = next(iter(shapes))
+    images = torch.zeros((len(paths), *shape), dtype=torch.float32)
+    masks = torch.full((len(paths), 1, *shape[1:]), float("nan"))
+    for place, one in loaded.items():
+        images[place], masks[place, 0] = one["image"].float(), one["mask"].float()
+    return Crops(images, masks, np.array([bool(path) for path in paths]))
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataAbsentError("a crop cannot be read", where=path.name, todo="run the rule crop again") from error
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and SD of each channel over the crops of training rows."""
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    @property
+    def detail(self) -> str:
+        """What came out."""
+        return ", ".join(f"{mean:.4g} +- {sd:.4g}" for mean, sd in zip(self.mean, self.sd, strict=True))
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Channels as z-scores."""
+        mean, sd = (torch.tensor(v, dtype=images.dtype)[None, :, None, None, None] for v in (self.mean, self.sd))
+        return (images - mean) / sd
+
+
+def learn_scaling(fold: Fold, crops: Crops) -> Scaling:
+    """Mean and SD of each channel over the crops of a fold's rows (`fold.x` is indexed by rows of the crops)."""
+    images = crops.images[fold.x.index.to_numpy()].double()
+    mean, sd = images.mean(dim=(0, 2, 3, 4)), images.std(dim=(0, 2, 3, 4), correction=0)
+    constant = [i for i, value in enumerate(sd.tolist()) if value == 0]
+    if constant:
+        raise TableError("a channel does not vary over the training crops", where=fold.where, found=constant[0])
+    return Scaling(tuple(mean.tolist()), tuple(sd.tolist()))

@@ -1,0 +1,260 @@
+"""The training loop: one network on given rows, for given epochs or until other rows say stop; resumable.
+
+An epoch is a function of the state before it and of its own number: every random draw comes from a stream named by
+seed and epoch. A killed training goes on from its last epoch and ends, on the CPU, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hccflow.errors import FitError
+from hccflow.networks.augment import STRENGTHS, augment
+from hccflow.networks.losses import FixedWeights
+from hccflow.networks.registry import Shape, build
+from hccflow.networks.state import load_weights, read_tensors, write_tensors
+
+log = logging.getLogger(__name__)
+#: Epochs over which the loss that decides when to stop is averaged.
+SMOOTH = 3
+GRADIENT_NORM = 5.0
+WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs and targets of rows, in memory.
+
+    Attributes
+    ----------
+    images : Tensor, shape (n, channels, k, j, i)
+        Z-scores.
+    masks : Tensor, shape (n, 1, k, j, i)
+    clinical : Tensor, shape (n, predictors)
+    labels : Tensor, shape (n,)
+        0, 1, or NaN where unknown.
+    """
+
+    images: Tensor
+    masks: Tensor
+    clinical: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, places: Sequence[int] | np.ndarray) -> Rows:
+        """Some of the rows."""
+        where = torch.as_tensor(np.asarray(places, dtype=np.int64))
+        return Rows(self.images[where], self.masks[where], self.clinical[where], self.labels[where])
+
+    def to(self, device: torch.device) -> Rows:
+        """Move the rows to a device, the images with channels last."""
+        images = self.images.to(device, memory_format=torch.channels_last_3d)
+        return Rows(images, self.masks.to(device), self.clinical.to(device), self.labels.to(device))
+
+
+@dataclass
+class Trained:
+    """A trained network and how it went: one row of `history` for each epoch."""
+
+    network: nn.Module
+    best_epoch: int
+    history: list[dict[str, Any]] = field(repr=False)
+
+
+def train_network(
+    shape: Shape,
+    spec: Mapping[str, Any],
+    rows: Rows,
+    stop: Rows | None,
+    *,
+    seed: int,
+    device: torch.device,
+    epochs: int | None = None,
+    checkpoint: Path | None = None,
+    where: str = "",
+) -> Trained:
+    """Train one network.
+
+    Parameters
+    ----------
+    shape : Shape
+    spec : mapping
+        Entry ``network`` of the configuration.
+    rows : Rows
+        Training rows.
+    stop : Rows or None
+        Rows that decide when to stop: the state after the epoch with the smallest response loss on them (mean of the
+        last `SMOOTH` epochs) is kept, and training ends when `patience` epochs were no better. None: train `epochs`.
+    seed : int
+        Names initial weights, order of rows, augmentation and dropout.
+    epochs : int, optional
+        Epochs to train, on the schedule of ``spec["epochs"]``.
+    checkpoint : Path, optional
+        File for the state after each epoch; taken up when it is there.
+    where : str
+        Name for messages.
+
+    Raises
+    ------
+    FitError
+        The loss is not a number.
+    """
+    torch.manual_seed(seed)
+    network = build(shape, spec).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    task = FixedWeights(spec["tasks"])
+    parameters = [p for p in (*network.parameters(), *task.parameters()) if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=spec["learning_rate"], weight_decay=spec["weight_decay"])
+    history: list[dict[str, Any]] = []
+    best: dict[str, Tensor] = {}
+    if checkpoint is not None and checkpoint.is_file():
+        history, best = _restore(network, optimiser, checkpoint)
+        log.info("%s: going on after epoch %d", where, len(history))
+    last = spec["epochs"] if epochs is None else epochs
+    rows, stop = rows.to(device), stop.to(device) if stop is not None else None
+    while len(history) < last and not _done(history, spec["patience"]):
+        epoch = len(history)
+        losses = _epoch(network, task, optimiser, rows, spec, np.random.SeedSequence([seed, epoch]), epoch, where)
+        row: dict[str, Any] = {"epoch": epoch + 1, **{f"train_{name}": value for name, value in losses.items()}}
+        if stop is not None:
+            row |= {f"stop_{name}": value for name, value in judge(network, task, stop, spec["batch_size"]).items()}
+        history.append(row)
+        if stop is not None and best_epoch(history) == epoch + 1:
+            best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        if checkpoint is not None:
+            _save(network, optimiser, best, history, checkpoint)
+    if stop is not None:
+        load_weights(network, best, where=where)
+    return Trained(network.eval(), best_epoch(history) if stop is not None else len(history), history)
+
+
+def learning_rate(spec: Mapping[str, Any], step: int, per_epoch: int) -> float:
+    """Linear warm-up over the first tenth of all steps, then a cosine to 0."""
+    total = spec["epochs"] * per_epoch
+    warm = max(1, round(WARM_UP * total))
+    if step < warm:
+        return spec["learning_rate"] * (step + 1) / warm
+    return spec["learning_rate"] * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
+    """Epoch with the smallest smoothed response loss on the stopping rows, the first of equal ones; from 1."""
+    losses = np.array([row["stop_response"] for row in history])
+    smooth = [losses[max(0, i + 1 - SMOOTH) : i + 1].mean() for i in range(len(losses))]
+    return int(np.argmin(smooth)) + 1
+
+
+def _done(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    stops = bool(history) and "stop_response" in history[0]
+    return stops and len(history) - best_epoch(history) >= patience
+
+
+def batches(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows in random order in batches of nearly equal size, none of a single row where there are more."""
+    count = max(1, math.ceil(n / size))
+    while count > 1 and n // count < 2:
+        count -= 1
+    return np.array_split(rng.permutation(n), count)
+
+
+def _epoch(
+    network: nn.Module,
+    task: FixedWeights,
+    optimiser: torch.optim.Optimizer,
+    rows: Rows,
+    spec: Mapping[str, Any],
+    stream: np.random.SeedSequence,
+    epoch: int,
+    where: str,
+) -> dict[str, float]:
+    rng = np.random.default_rng(stream)
+    torch.manual_seed(int(stream.generate_state(1)[0]))
+    network.train()
+    parts = batches(len(rows), spec["batch_size"], rng)
+    sums: dict[str, float] = {}
+    for number, places in enumerate(parts):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(spec, epoch * len(parts) + number, len(parts))
+        batch = rows.take(places)
+        images, masks = augment(batch.images, batch.masks, STRENGTHS[spec["augment"]], rng)
+        with autocast(images.device):
+            outputs = network(images.contiguous(memory_format=torch.channels_last_3d), batch.clinical)
+        loss, losses = task(outputs, {"response": batch.labels, "segmentation": masks})
+        if not torch.isfinite(loss):
+            raise FitError(
+                "the loss is not a number", where=f"{where}, epoch {epoch + 1}, batch {number + 1}",
+                found={name: float(value) for name, value in losses.items()},
+                todo="lower network.learning_rate, and look at the intensities of the crops",
+            )  # fmt: skip
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+        optimiser.step()
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(places)
+    return {name: value / len(rows) for name, value in sums.items()}
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Let a GPU multiply in bfloat16; the CPU computes in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@torch.no_grad()
+def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
+    """Outputs for rows without augmentation, in float32 on the rows' device."""
+    network.eval()
+    parts = []
+    for start in range(0, len(rows), size):
+        part = rows.take(range(start, min(start + size, len(rows))))
+        with autocast(part.images.device):
+            parts.append(network(part.images, part.clinical))
+    return {name: torch.cat([part[name] for part in parts]).float() for name in parts[0]}
+
+
+def judge(network: nn.Module, task: FixedWeights, rows: Rows, size: int) -> dict[str, float]:
+    """Loss of each task on rows that did not teach."""
+    _, losses = task(outputs_of(network, rows, size), {"response": rows.labels, "segmentation": rows.masks})
+    return {name: float(value) for name, value in losses.items()}
+
+
+def _save(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: Mapping[str, Tensor],
+    history: list[dict[str, Any]],
+    path: Path,
+) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for place, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{place}.{name}": tensor for name, tensor in values.items()}
+    write_tensors(tensors, path, {"history": history})
+
+
+def _restore(
+    network: nn.Module, optimiser: torch.optim.Optimizer, path: Path
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    tensors, about = read_tensors(path)
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+    for name, tensor in tensors.items():
+        kind, rest = name.split(".", 1)
+        groups[kind][rest] = tensor
+    load_weights(network, groups["network"], where=path.name)
+    state = optimiser.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in groups["optimiser"].items():
+        place, key = name.split(".", 1)
+        moments.setdefault(int(place), {})[key] = tensor
+    optimiser.load_state_dict({**state, "state": moments})
+    return about["history"], groups["best"]

@@ -1,0 +1,227 @@
+"""The network model: clinical preparation, intensity scaling and one network per seed; fitted on one fold."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from hccflow.errors import FreezeError, TableError
+from hccflow.models.encoding import Encoding
+from hccflow.models.fold import Fold
+from hccflow.models.preparation import Preparation, prepare
+from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops
+from hccflow.networks.device import choose_device
+from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
+from hccflow.networks.registry import Shape, build
+from hccflow.networks.state import load_weights, read_tensors, write_tensors
+from hccflow.tables import write_text
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class NetworkModel:
+    """A fitted ensemble: one network per seed, whose probabilities are averaged.
+
+    Attributes
+    ----------
+    spec : mapping
+        Entry ``network`` of the configuration.
+    shape : Shape
+    encoding, preparation
+        Clinical variables; `preparation` is None when there are none.
+    scaling : Scaling
+        Of the image channels.
+    networks : tuple of torch.nn.Module
+    """
+
+    spec: Mapping[str, Any]
+    shape: Shape
+    encoding: Encoding
+    preparation: Preparation | None
+    scaling: Scaling
+    networks: tuple[nn.Module, ...]
+
+    @property
+    def selected(self) -> list[str]:
+        """Predictors that it uses: the crop, and clinical ones."""
+        return [f"crop {self.spec['crop']}", *(self.preparation.names if self.preparation is not None else [])]
+
+    def rows(self, x: pd.DataFrame, crops: Crops, labels: np.ndarray | None = None) -> Rows:
+        """Inputs of encoded rows (indexed by rows of the crops)."""
+        clinical = self.preparation.apply(x).to_numpy(np.float32) if self.preparation is not None else None
+        return make_rows(x, crops, self.scaling, clinical, labels)
+
+    def outputs(self, rows: Rows) -> list[dict[str, np.ndarray]]:
+        """``response`` (probabilities) and ``features`` of each seed's network."""
+        device = choose_device(self.spec["device"])
+        found = []
+        for network in self.networks:
+            out = outputs_of(network.to(device), rows.to(device), self.spec["batch_size"])
+            probability = torch.sigmoid(out["response"].double())
+            found.append({"response": probability.cpu().numpy(), "features": out["features"].cpu().numpy()})
+        return found
+
+    def score(self, x: pd.DataFrame, crops: Crops) -> np.ndarray:
+        """Probability of the event for encoded rows: the mean over seeds."""
+        return np.mean([out["response"] for out in self.outputs(self.rows(x, crops))], axis=0)
+
+    def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
+        """Probabilities of rows of tables, NaN with a reason for rows that have no crop.
+
+        `features` is the table of crops (`hccflow.networks.crops.crop_table`).
+        """
+        x, crops = self.inputs(subjects, features)
+        probability = np.full(len(subjects), np.nan)
+        usable = crops.present
+        if usable.any():
+            probability[usable] = self.score(x[usable], crops)
+        return probability, ["" if ok else "no crop" for ok in usable]
+
+    def inputs(self, subjects: pd.DataFrame, crops: pd.DataFrame | None) -> tuple[pd.DataFrame, Crops]:
+        """Encoded clinical variables and crops of rows of tables, indexed from 0."""
+        if crops is None:
+            raise TableError("the model needs crops", where="--crops", expected=f"crop-{self.spec['crop']}")
+        subjects = subjects.reset_index(drop=True)
+        found = read_crops(subjects, crops)
+        if found.images.shape[1:] != (self.shape.channels, *self.shape.size[::-1]):
+            raise TableError(
+                "crops do not fit the network", where="--crops", expected=self.shape,
+                found=tuple(found.images.shape[1:]),
+            )  # fmt: skip
+        return self.encoding.encode(subjects, None)[0], found
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.json`` and one ``seed-<n>.safetensors`` per network."""
+        data = {
+            "format": FORMAT, "kind": "network", "network": dict(self.spec), "encoding": self.encoding.to_json(),
+            "shape": {"channels": self.shape.channels, "size": list(self.shape.size), "clinical": self.shape.clinical},
+            "preparation": self.preparation.to_json() if self.preparation is not None else None,
+            "scaling": {"mean": self.scaling.mean, "sd": self.scaling.sd}, "seeds": len(self.networks),
+        }  # fmt: skip
+        for number, network in enumerate(self.networks):
+            write_tensors(network.state_dict(), folder / f"seed-{number}.safetensors")
+        write_text(folder / "model.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def load_network(folder: Path) -> NetworkModel:
+    """Open an ensemble; nothing in its files is run.
+
+    Raises
+    ------
+    FreezeError
+        A file is not there, not whole, or of another network.
+    """
+    path = folder / "model.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data.get("format") != FORMAT or data.get("kind") != "network":
+        raise FreezeError("not a network of this version", where=path, expected=f"format {FORMAT}", todo="train again")
+    spec, encoding = data["network"], Encoding(tuple(data["encoding"]["clinical"]), ())
+    shape = Shape(data["shape"]["channels"], tuple(data["shape"]["size"]), data["shape"]["clinical"])
+    networks = []
+    for number in range(data["seeds"]):
+        network = build(shape, spec)
+        file = folder / f"seed-{number}.safetensors"
+        load_weights(network, read_tensors(file)[0], where=file)
+        networks.append(network.eval())
+    preparation = Preparation.from_json(data["preparation"]) if data["preparation"] is not None else None
+    scaling = Scaling(tuple(data["scaling"]["mean"]), tuple(data["scaling"]["sd"]))
+    return NetworkModel(spec, shape, encoding, preparation, scaling, tuple(networks))
+
+
+def make_rows(
+    x: pd.DataFrame, crops: Crops, scaling: Scaling, clinical: np.ndarray | None, labels: np.ndarray | None
+) -> Rows:
+    """Gather what a network needs of rows; `x` is indexed by rows of the crops."""
+    places = torch.as_tensor(x.index.to_numpy(np.int64))
+    known = np.full(len(x), np.nan) if labels is None else labels
+    prepared = np.zeros((len(x), 0), dtype=np.float32) if clinical is None else clinical
+    return Rows(
+        scaling.apply(crops.images[places]), crops.masks[places], torch.from_numpy(prepared),
+        torch.tensor(known, dtype=torch.float32),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model and how its networks were trained: best epoch of each seed, and every epoch's losses."""
+
+    model: NetworkModel
+    best_epochs: list[int]
+    history: pd.DataFrame
+
+
+def fit_network(
+    fold: Fold,
+    spec: Mapping[str, Any],
+    encoding: Encoding,
+    crops: Crops,
+    *,
+    epochs: int | None = None,
+    work: Path | None = None,
+) -> Fitted:
+    """Fit preparation, scaling and one network per seed on the rows of a fold.
+
+    Without `epochs` each seed leaves out one part of an inner stratified split of the fold's own subjects, which
+    decides when to stop; the table of fits says who taught and who stopped.
+
+    Parameters
+    ----------
+    fold : Fold
+        Training rows, encoded, indexed by rows of `crops`.
+    spec : mapping
+        Entry ``network`` of the configuration.
+    encoding : Encoding
+        Clinical predictors; may have none.
+    crops : Crops
+    epochs : int, optional
+        Train on all rows for so many epochs (the final fit).
+    work : Path, optional
+        Folder for checkpoints, of this fold and these settings alone.
+    """
+    device = choose_device(spec["device"])
+    preparation, prepared = prepare(fold, {}) if encoding.names else (None, fold)
+    scaling = fold.fit("intensity", learn_scaling, crops)
+    clinical = prepared.x.to_numpy(np.float32) if preparation is not None else None
+    size = crops.images.shape[1:]
+    shape = Shape(size[0], tuple(size[:0:-1]), len(preparation.names) if preparation is not None else 0)
+    rows = make_rows(fold.x, crops, scaling, clinical, fold.y)
+    networks, best, history = [], [], []
+    for number in range(spec["seeds"]):
+        seed = int(np.random.SeedSequence((*fold.path, 7, number)).generate_state(1)[0])
+        held = _stopping_rows(fold, number) if epochs is None else np.zeros(len(rows), dtype=bool)
+        checkpoint = work / f"seed-{number}.safetensors" if work is not None else None
+        trained = train_network(
+            shape, spec, rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held)) if held.any() else None,
+            seed=seed, device=device, epochs=epochs, checkpoint=checkpoint, where=f"{fold.where}, seed {number}",
+        )  # fmt: skip
+        _record(fold, number, held, trained)
+        networks.append(trained.network)
+        best.append(trained.best_epoch)
+        history.append(pd.DataFrame(trained.history).assign(seed=number))
+        log.info("%s, seed %d: best epoch %d", fold.where, number, trained.best_epoch)
+    model = NetworkModel(spec, shape, encoding, preparation, scaling, tuple(networks))
+    return Fitted(model, best, pd.concat(history, ignore_index=True))
+
+
+def _stopping_rows(fold: Fold, number: int) -> np.ndarray:
+    """Rows of the inner part that decides when the network of a seed stops."""
+    parts = [held.index for _, held, _ in fold.inner("stop")]
+    return fold.x.index.isin(parts[number % len(parts)])
+
+
+def _record(fold: Fold, number: int, held: np.ndarray, trained: Trained) -> None:
+    """Write down who taught a network and who decided when it stops."""
+    for step, take in ((f"network.{number}", ~held), (f"network.{number}.stop", held)):
+        if take.any():
+            fold.part(take).record(step, f"epoch {trained.best_epoch} of {len(trained.history)}")

@@ -1,0 +1,1 @@
+"""How a study stands between Snakemake, which runs, and DVC, which keeps. Both are called as programs only."""

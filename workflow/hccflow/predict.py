@@ -1,0 +1,155 @@
+"""Frozen models on every cohort: unseen rows are scored, rows that have taught keep their out-of-fold scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.errors import LeakageError, TableError
+from hccflow.freeze import SCORES, split_digest, verify
+from hccflow.ids import CohortRole, Role, ScoreKind
+from hccflow.models.encoding import KEYS
+from hccflow.models.fold import labels
+from hccflow.models.opening import load_model
+from hccflow.models.registry import Model
+from hccflow.scores import score_table
+from hccflow.tables import read_table
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A verified training folder: the model, what was frozen with it, and its out-of-fold scores."""
+
+    model: Model
+    facts: Mapping[str, Any]
+    oof: pd.DataFrame
+
+
+def open_frozen(folder: Path) -> Frozen:
+    """Verify a training folder and open its model.
+
+    Raises
+    ------
+    FreezeError
+        A file is not what was frozen.
+    """
+    facts = verify(folder)
+    return Frozen(load_model(facts["kind"], folder / "model"), facts, read_table(folder / SCORES, "predictions"))
+
+
+def predict(
+    frozen: Frozen,
+    cohort: str,
+    role: CohortRole,
+    subjects: pd.DataFrame,
+    features: pd.DataFrame | None = None,
+    *,
+    split: pd.DataFrame | None = None,
+    shared_with: str = "",
+) -> pd.DataFrame:
+    """Scores of every row of a cohort.
+
+    Parameters
+    ----------
+    frozen : Frozen
+        See `open_frozen`.
+    cohort, role : str, CohortRole
+        The cohort and what it is in this study.
+    subjects : pandas.DataFrame
+        Its enrolled cases, typed.
+    features : pandas.DataFrame, optional
+        Features of the model's region of interest.
+    split : pandas.DataFrame, optional
+        The study's split; needed for a development cohort.
+    shared_with : str
+        Development cohort with which this one shares subjects.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema `predictions` with a column ``reason``. Development: ``oof`` for training rows, ``frozen`` for internal
+        test rows. Others: ``frozen``, and ``oof`` for subjects that are shared with development. A row that cannot be
+        scored has an empty ``y_prob`` and the reason.
+
+    Raises
+    ------
+    LeakageError
+        A subject of this cohort has taught the model, and no `shared_with` says so; or the split of a development
+        cohort is not the one that the model was trained on.
+    TableError
+        A column or feature that the model uses is missing, or a label lies outside its domain.
+    """
+    endpoint = frozen.facts["endpoint"]
+    subjects = _rows_of(subjects, cohort, role)
+    source = cohort if role is CohortRole.DEVELOPMENT else shared_with
+    oof = frozen.oof[frozen.oof["cohort"] == source]
+    keeps = subjects["subject"].isin(
+        _train_subjects(frozen, split, cohort) if role is CohortRole.DEVELOPMENT else oof["subject"]
+    )
+    taught = ~keeps & subjects["subject"].isin(frozen.oof["subject"])
+    if taught.any():
+        raise LeakageError(
+            f"{int(taught.sum())} subjects of '{cohort}' are in the training set of the model",
+            where=f"subject {subjects.loc[taught, 'subject'].iloc[0]}", expected="subjects that the model has not seen",
+            todo="declare subset_of for this cohort (--shared-with), or remove them",
+        )  # fmt: skip
+    y = pd.Series(labels(subjects, endpoint), index=subjects.index)
+    unseen = subjects[~keeps]
+    parts = []
+    if len(unseen):
+        probability, reasons = frozen.model.predict(unseen, features)
+        parts.append(unseen[KEYS].assign(kind=ScoreKind.FROZEN.value, y_prob=probability, reason=reasons, y_true=y))
+    if keeps.any():
+        parts.append(_out_of_fold(subjects[keeps], oof).assign(y_true=lambda t: y.loc[t.index]))
+    fixed = {
+        "study": frozen.facts["study"], "model": frozen.facts["model"], "endpoint": endpoint,
+        "threshold": frozen.facts["threshold"]["value"],
+    }  # fmt: skip
+    return score_table(pd.concat(parts).assign(**fixed) if parts else pd.DataFrame(columns=["reason"]))
+
+
+def _rows_of(subjects: pd.DataFrame, cohort: str, role: CohortRole) -> pd.DataFrame:
+    rows = subjects[subjects["cohort"] == cohort].reset_index(drop=True)
+    if len(rows) < len(subjects):
+        other = subjects.loc[subjects["cohort"] != cohort, "cohort"].iloc[0]
+        raise TableError("rows of another cohort", where="--subjects", expected=cohort, found=other)
+    if (rows["role"] != role.value).any():
+        raise LeakageError("the cohort has another role", where=cohort, expected=role.value, found=rows["role"].iloc[0])
+    return rows
+
+
+def _train_subjects(frozen: Frozen, split: pd.DataFrame | None, cohort: str) -> pd.Series:
+    if split is None:
+        raise TableError("a development cohort needs the split", where="--split", todo="give R/enrol/split.tsv")
+    if split_digest(split) != frozen.facts["split_digest"]:
+        raise LeakageError(
+            "the model was trained on another split", where="--split", expected=frozen.facts["split_digest"][:12],
+            found=split_digest(split)[:12], todo="train the model again on the study's one split",
+        )  # fmt: skip
+    return split.loc[(split["cohort"] == cohort) & (split["role"] == Role.TRAIN.value), "subject"]
+
+
+def _out_of_fold(rows: pd.DataFrame, oof: pd.DataFrame) -> pd.DataFrame:
+    """Out-of-fold scores of rows, one row per repeat, with the index of `rows`.
+
+    Sessions are matched where they have the same name; a subject with one session in training keeps its score.
+    """
+    by_subject = {str(subject): table for subject, table in oof.groupby("subject")}
+    parts = []
+    for index, row in rows.iterrows():
+        own = by_subject.get(row["subject"], oof.iloc[:0])
+        same = own[own["session"] == row["session"]]
+        found = own if same.empty and len(set(own["session"])) == 1 else same
+        scores = found[["repeat", "fold", "y_prob"]].assign(reason="")
+        if scores.empty:
+            scores = pd.DataFrame(
+                [{"repeat": pd.NA, "fold": pd.NA, "y_prob": np.nan, "reason": "no out-of-fold score"}]
+            )
+        keys = {name: row[name] for name in KEYS}
+        parts.append(scores.assign(**keys, kind=ScoreKind.OOF.value).set_axis([index] * len(scores)))
+    return pd.concat(parts)

@@ -1,0 +1,260 @@
+"""Cross-references of a configuration: every name that one part uses must be declared by another."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from hccflow.errors import ConfigError, LeakageError
+from hccflow.ids import CohortRole
+from hccflow.models.parameters import check_learner
+from hccflow.networks.options import check_crop, check_network
+
+#: Keys that only one kind of model has.
+OWN = {"tabular": ("roi",), "network": ("network",), "fusion": ("inputs",)}
+
+
+def _known(name: str, known: Mapping[str, Any] | list[str], what: str, where: str) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, list(known), n=1)
+    raise ConfigError(
+        f"unknown {what} '{name}'",
+        where=where,
+        expected=", ".join(known) or f"a declared {what}",
+        todo=f"did you mean '{near[0]}'?" if near else None,
+    )
+
+
+def check_references(config: dict[str, Any]) -> None:
+    """Every name that one part of the configuration uses must be declared by another."""
+    cohorts, columns, endpoints, models = (config[k] for k in ("cohorts", "columns", "endpoints", "models"))
+    roles = {name: spec["role"] for name, spec in cohorts.items()}
+    if CohortRole.DEVELOPMENT not in roles.values():
+        raise ConfigError("no development cohort", where="config.cohorts", todo="give one cohort the role development")
+    for name, spec in cohorts.items():
+        if "subset_of" in spec:
+            where = f"config.cohorts.{name}.subset_of"
+            _known(spec["subset_of"], [c for c, r in roles.items() if r == "development"], "development cohort", where)
+    for name, column in columns.items():
+        if column["kind"] == "category" and "levels" not in column:
+            raise ConfigError(
+                "a category needs its levels", where=f"config.columns.{name}", todo="list them under levels"
+            )
+    for name, spec in endpoints.items():
+        _check_endpoint(name, spec, columns, endpoints)
+    for index, rule in enumerate(config["eligibility"]):
+        where = f"config.eligibility[{index}]"
+        kinds = [k for k in ("column", "images", "endpoint") if k in rule]
+        if len(kinds) != 1:
+            raise ConfigError(
+                "a rule tests one thing", where=where, expected="one of column, images, endpoint", found=kinds
+            )
+        if "column" in rule:
+            _known(rule["column"], columns, "column", where)
+            _check_values(rule, columns[rule["column"]], where)
+        if "endpoint" in rule:
+            _known(rule["endpoint"], endpoints, "endpoint", where)
+        for name in rule.get("images", ()):
+            imaging = config.get("imaging", {"channels": [], "masks": []})
+            _known(name, [*imaging["channels"], *imaging["masks"]], "channel or mask", where)
+    for name in config["split"]["stratify"]:
+        _known(name, ["site", *columns, *endpoints], "column or endpoint", "config.split.stratify")
+    _check_segment(config)
+    _check_imaging(config)
+    _check_crops(config)
+    for name, model in models.items():
+        _check_model(name, model, config)
+    _check_results(config)
+    _check_relate(config)
+
+
+def _check_values(rule: Mapping[str, Any], column: Mapping[str, Any], where: str) -> None:
+    """A rule must be one that the column's values can pass: else it would put everybody out without a word."""
+    if column["kind"] == "category":
+        for value in rule.get("in", ()):
+            _known(str(value), [str(level) for level in column["levels"]], "level", f"{where}.in")
+        for key in ("at_least", "at_most"):
+            if key in rule:
+                raise ConfigError(f"'{key}' needs a number", where=where, found=f"category {rule['column']}",
+                                  todo="list the allowed levels under in")  # fmt: skip
+
+
+def _check_crops(config: dict[str, Any]) -> None:
+    for name, box in config["crops"].items():
+        where = f"config.crops.{name}"
+        _known(box["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
+        if config["extract"]["rois"][box["roi"]]["source"] == "table":
+            raise ConfigError("a table has no images to crop", where=f"{where}.roi", found=box["roi"])
+        check_crop(box, where)
+
+
+def _check_model(name: str, model: dict[str, Any], config: dict[str, Any]) -> None:
+    columns, endpoints, where = config["columns"], config["endpoints"], f"config.models.{name}"
+    _known(model["endpoint"], endpoints, "endpoint", f"{where}.endpoint")
+    if endpoints[model["endpoint"]]["kind"] != "binary":
+        raise ConfigError("a classifier learns a binary endpoint", where=f"{where}.endpoint", found=model["endpoint"])
+    for column in model["columns"]:
+        _known(column, columns, "column", f"{where}.columns")
+        check_available(column, columns, endpoints[model["endpoint"]], f"{where}.columns")
+    for kind, keys in OWN.items():
+        for key in keys:
+            if (key in model) and kind != model["kind"]:
+                raise ConfigError(f"'{key}' belongs to kind {kind}", where=where, found=f"kind {model['kind']}")
+            if key not in model and kind == model["kind"] and kind != "tabular":
+                raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, models")
+    if model["kind"] == "network":
+        _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
+        check_network(model["network"], f"{where}.network")
+    elif model["kind"] == "fusion":
+        _check_fusion(name, model, config["models"])
+        check_learner(model, where)
+    else:
+        if "roi" in model:
+            _known(model["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
+        elif not model["columns"]:
+            raise ConfigError("a model needs predictors", where=where, expected="columns, or roi, or both")
+        check_learner(model, where)
+
+
+def _check_fusion(name: str, model: dict[str, Any], models: dict[str, Any]) -> None:
+    where = f"config.models.{name}.inputs"
+    if model["columns"]:
+        raise ConfigError(
+            "a fusion sees scores only", where=f"config.models.{name}.columns", expected="no columns",
+            todo="put clinical predictors into a model of their own and name it in inputs",
+        )  # fmt: skip
+    for one in model["inputs"]:
+        _known(one, models, "model", where)
+        if models[one]["kind"] == "fusion":
+            raise ConfigError("a fusion of fusions has no unseen scores to learn from", where=where, found=one)
+        if models[one]["endpoint"] != model["endpoint"]:
+            raise ConfigError(
+                "an input learns another endpoint", where=where, expected=model["endpoint"],
+                found=models[one]["endpoint"],
+            )  # fmt: skip
+
+
+def _check_endpoint(name: str, spec: dict[str, Any], columns: dict[str, Any], endpoints: dict[str, Any]) -> None:
+    where = f"config.endpoints.{name}"
+    needs = {"survival": ["time", "event"]}.get(spec["kind"]) or {
+        "column": ["column"],
+        "horizon": ["of", "horizon_days"],
+    }.get(spec["source"], ["positive"])
+    for key in needs:
+        if key not in spec:
+            raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, endpoints")
+    for key in ("column", "time", "event", "entry"):
+        if key in spec:
+            _known(spec[key], columns, "column", f"{where}.{key}")
+    if spec.get("source", "column") == "column" and columns.get(spec.get("column", ""), {}).get("kind") == "category":
+        for value in spec.get("positive", ()):
+            _known(value, columns[spec["column"]]["levels"], "level", f"{where}.positive")
+    if "of" in spec:
+        _known(
+            spec["of"], [e for e, s in endpoints.items() if s["kind"] == "survival"], "survival endpoint", f"{where}.of"
+        )
+
+
+def check_available(column: str, columns: Mapping[str, Any], endpoint: Mapping[str, Any], where: str) -> None:
+    """Refuse a predictor that is known only after the endpoint's landmark."""
+    when, landmark = columns[column]["available_at"], endpoint["landmark_days"]
+    if when == "baseline" or (when != "outcome" and float(when) <= landmark):
+        return
+    known = "with the outcome, after the index date" if when == "outcome" else f"{when} days after the index date"
+    raise LeakageError(
+        f"predictor '{column}' is available only {known}",
+        where=where,
+        expected=f"available_at baseline, or at most {landmark} days",
+        todo="remove it from the predictors, or set landmark_days of the endpoint",
+    )
+
+
+def _check_imaging(config: dict[str, Any]) -> None:
+    imaging = config.get("imaging")
+    if imaging:
+        _known(imaging["reference"], imaging["channels"], "channel", "config.imaging.reference")
+    masks = imaging["masks"] if imaging else []
+    for name, roi in config["extract"]["rois"].items():
+        where = f"config.extract.rois.{name}"
+        if roi["source"] != "table":
+            if "mask" not in roi:
+                raise ConfigError("'mask' is missing", where=where, todo="name the structure, for example tumour")
+            segmented = config.get("segment", {}).get("labels", [])
+            _known(roi["mask"], segmented if roi["source"] == "nnunet" else masks, "mask", f"{where}.mask")
+    intensity = config["extract"]["intensity"]
+    if intensity["kind"] == "organ":
+        _known(intensity.get("organ", ""), masks, "mask", "config.extract.intensity.organ")
+
+
+def _check_segment(config: dict[str, Any]) -> None:
+    if "segment" not in config:
+        return
+    segment, imaging = config["segment"], config.get("imaging", {"channels": [], "masks": []})
+    for name in segment["labels"]:
+        _known(name, imaging["masks"], "mask", "config.segment.labels")
+    for name in segment.get("channels", ()):
+        _known(name, imaging["channels"], "channel", "config.segment.channels")
+    for name in segment["require_dice"]:
+        _known(name, segment["labels"], "label", "config.segment.require_dice")
+    for cohort, structures in segment["imported"].items():
+        where = f"config.segment.imported.{cohort}"
+        _known(cohort, config["cohorts"], "cohort", "config.segment.imported")
+        for name in segment["labels"]:
+            _known(name, structures, "label", where)
+        for name in structures.values():
+            _known(name, imaging["masks"], "mask", where)
+
+
+def _check_results(config: dict[str, Any]) -> None:
+    cohorts, columns, endpoints, models = (config[k] for k in ("cohorts", "columns", "endpoints", "models"))
+    primary, survive = config["primary"], config["survive"]
+    _known(primary["endpoint"], endpoints, "endpoint", "config.primary.endpoint")
+    _known(primary["model"], models, "model", "config.primary.model")
+    if primary["comparator"] is not None:
+        _known(primary["comparator"], models, "model", "config.primary.comparator")
+    _known(primary["cohort"], cohorts, "cohort", "config.primary.cohort")
+    for name in config["validate"]["subgroups"]:
+        _known(name, ["site", *columns], "column", "config.validate.subgroups")
+    for name in survive["endpoints"]:
+        _known(
+            name,
+            [e for e, s in endpoints.items() if s["kind"] == "survival"],
+            "survival endpoint",
+            "config.survive.endpoints",
+        )
+    for name in survive["models"]:
+        _known(name, models, "model", "config.survive.models")
+    for column in survive["covariates"]:
+        _known(column, columns, "column", "config.survive.covariates")
+        for name in survive["endpoints"]:
+            check_available(column, columns, endpoints[name], "config.survive.covariates")
+
+
+def _check_relate(config: dict[str, Any]) -> None:
+    if "relate" not in config:
+        return
+    relate, columns = config["relate"], config["columns"]
+    for name in relate.get("cohorts", ()):
+        _known(name, config["cohorts"], "cohort", "config.relate.cohorts")
+    for name, spec in relate["signatures"].items():
+        where = f"config.relate.signatures.{name}"
+        sources = [key for key in ("model", "roi", "table") if key in spec]
+        if len(sources) != 1:
+            raise ConfigError(
+                "a signature has one source", where=where, expected="one of model, roi, table", found=sources
+            )
+        if "model" in spec:
+            _known(spec["model"], config["models"], "model", f"{where}.model")
+        if "roi" in spec:
+            _known(spec["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
+        if "model" in spec and "components" in spec:
+            raise ConfigError("a model's score has no components", where=f"{where}.components")
+    for name in relate.get("genes", {}).get("adjust", ()):
+        _known(name, ["site", *columns], "column", "config.relate.genes.adjust")
+    if "arms" in relate:
+        for key, kind in (("column", "category"), ("time", "number")):
+            name = relate["arms"].get(key)
+            if name is not None:
+                _known(name, [c for c in columns if columns[c]["kind"] == kind], f"{kind}", f"config.relate.arms.{key}")

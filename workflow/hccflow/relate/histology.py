@@ -1,0 +1,186 @@
+"""Histology against imaging signatures: rank correlation, linear regression, and how well a line predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.multiplicity import adjust
+from hccflow.relate.correlation import ENOUGH, Array, correlation, spearman_interval
+from hccflow.relate.matching import by_subject
+from hccflow.relate.mixed import fit_mixed
+
+LEVEL = 0.95
+#: Metrics of one target and signature, in the order in which they are reported.
+METRICS = ("spearman", "slope", "intercept", "r2", "rmse", "r2_unseen", "rmse_unseen")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A least-squares line of a target on a signature in units of its development standard deviation."""
+
+    intercept: float
+    slope: float
+    n: int
+
+    def predict(self, x: Array) -> Array:
+        """Predicted target."""
+        return self.intercept + self.slope * x
+
+
+def pairs(signature: pd.Series, target: pd.Series) -> pd.DataFrame:
+    """Rows with both: ``x, y``, index ``subject, session``.
+
+    A target measured by session meets the signature of the same session; one measured once per patient (empty
+    session) meets the mean of the patient's sessions. Several samples of a patient and session are averaged first.
+    """
+    target = target.dropna().groupby(level=["subject", "session"]).mean()
+    signature = signature.dropna()
+    if (target.index.get_level_values("session") == "").all():
+        signature = by_subject(signature.to_frame("x"))["x"]
+        signature.index = pd.MultiIndex.from_product([signature.index, [""]], names=["subject", "session"])
+    return pd.DataFrame({"x": signature, "y": target}).dropna()
+
+
+def fit_line(rows: pd.DataFrame) -> Line | None:
+    """Least squares; None with fewer than `ENOUGH` patients or without variation of the signature."""
+    if rows.index.get_level_values("subject").nunique() < ENOUGH or rows["x"].nunique() < 2:
+        return None
+    return _line(rows["x"].to_numpy(), rows["y"].to_numpy())
+
+
+def _line(x: Array, y: Array) -> Line:
+    slope, intercept = np.polyfit(x, y, 1)
+    return Line(float(intercept), float(slope), len(x))
+
+
+def histology_rows(
+    signatures: pd.DataFrame,
+    targets: pd.DataFrame,
+    regression: str,
+    lines: Mapping[str, Line] | None,
+    taught: frozenset[str],
+) -> list[dict[str, Any]]:
+    """Metrics of every target and signature of a cohort.
+
+    Parameters
+    ----------
+    signatures : pandas.DataFrame
+        Index ``subject, session``; in units of the development standard deviation.
+    targets : pandas.DataFrame
+        Same index levels; only the targets.
+    regression : {"ols", "mixed"}
+        mixed: a random intercept per patient, for targets measured in several sessions.
+    lines : mapping, optional
+        ``target|signature`` -> line frozen in development, by which patients outside `taught` are predicted. Without
+        it every patient is predicted by the line of the others (a development cohort).
+    taught : frozenset of str
+        Subjects on whom the lines were fitted.
+
+    Returns
+    -------
+    list of dict
+        Rows of the metrics table: ``endpoint`` the target, ``model`` the signature. ``spearman_holm`` holds the p of
+        the correlations adjusted by Holm over targets and signatures.
+    """
+    rows, tests = [], []
+    for target in targets:
+        for name in signatures:
+            where = {"endpoint": target, "model": name}
+            both = pairs(signatures[name], targets[target])
+            found = dict(_estimates(both, regression))
+            line = None if lines is None else lines.get(f"{target}|{name}")
+            unseen = both[~both.index.get_level_values("subject").isin(taught)]
+            if lines is None:
+                found |= _left_out(both)
+            elif line is None:
+                found |= _unknown("development could not fit a line", len(unseen))
+            else:
+                found |= _scored(unseen["y"].to_numpy(), line.predict(unseen["x"].to_numpy()), "line of development")
+            rows += [found[metric].row(metric, **where) for metric in METRICS]
+            tests.append((found["spearman"], where))
+    adjusted = adjust([test.p for test, _ in tests], "holm")
+    for (test, where), p in zip(tests, adjusted, strict=True):
+        holm = replace(test, p=p, ci_low=None, ci_high=None, ci_method=f"Holm over {len(tests)}")
+        rows.append(holm.row("spearman_holm", **where))
+    return rows
+
+
+def _estimates(both: pd.DataFrame, regression: str) -> Iterator[tuple[str, Estimate]]:
+    means = by_subject(both)
+    why = ""
+    if len(means) < ENOUGH:
+        why = f"{len(means)} matched patients; at least {ENOUGH} are needed"
+    elif means["x"].nunique() < 2 or means["y"].nunique() < 2:
+        why = "no variation"
+    if why:
+        yield from ((metric, undefined(why, n=len(means))) for metric in METRICS)
+        return
+    link = correlation(means[["x"]].to_numpy(), means["y"].to_numpy())
+    rho = float(link.r[0])
+    low, high = spearman_interval(rho, len(means), LEVEL)
+    p = float(link.p(link.r)[0])
+    yield "spearman", Estimate(rho, low, high, "Fisher z, Bonett-Wright", p, len(means))
+    yield from (_mixed(both) if regression == "mixed" else _least_squares(means))
+
+
+def _least_squares(means: pd.DataFrame) -> Iterator[tuple[str, Estimate]]:
+    x, y, n = means["x"].to_numpy(), means["y"].to_numpy(), len(means)
+    fit = stats.linregress(x, y)
+    half = stats.t.ppf(0.5 + LEVEL / 2, n - 2)
+    for metric, value, error in (
+        ("slope", fit.slope, fit.stderr),
+        ("intercept", fit.intercept, fit.intercept_stderr),
+    ):
+        p = float(fit.pvalue) if metric == "slope" else None
+        yield metric, Estimate(float(value), float(value - half * error), float(value + half * error), "t", p, n)
+    left = y - fit.intercept - fit.slope * x
+    yield "r2", Estimate(float(fit.rvalue**2), n=n)
+    yield "rmse", Estimate(float(np.sqrt(np.mean(left**2))), n=n)
+
+
+def _mixed(both: pd.DataFrame) -> Iterator[tuple[str, Estimate]]:
+    subjects = both.index.get_level_values("subject").to_numpy()
+    design = pd.DataFrame({"intercept": 1.0, "slope": both["x"].to_numpy()})
+    found = fit_mixed(design, both["y"].to_numpy(), subjects, level=LEVEL)
+    yield "slope", found["slope"]
+    yield "intercept", replace(found["intercept"], p=None)
+    why = "R² and RMSE on the fitted rows are given for least squares only"
+    yield from ((metric, undefined(why, n=found["slope"].n)) for metric in ("r2", "rmse"))
+
+
+def _left_out(both: pd.DataFrame) -> dict[str, Estimate]:
+    """Every patient predicted by the line of all others."""
+    subjects = both.index.get_level_values("subject")
+    if subjects.nunique() < ENOUGH:
+        return _unknown(f"{subjects.nunique()} matched patients; at least {ENOUGH} are needed", subjects.nunique())
+    if both["x"].nunique() < 2 or both["y"].nunique() < 2:
+        return _unknown("no variation", subjects.nunique())
+    x, y, predicted = both["x"].to_numpy(), both["y"].to_numpy(), np.empty(len(both))
+    for subject in subjects.unique():
+        own = np.asarray(subjects == subject)
+        if len(np.unique(x[~own])) < 2:
+            return _unknown("no variation without one patient", subjects.nunique())
+        predicted[own] = _line(x[~own], y[~own]).predict(x[own])
+    return _scored(y, predicted, "leave one patient out")
+
+
+def _scored(y: Array, predicted: Array, how: str) -> dict[str, Estimate]:
+    """R² about the cohort's own mean (negative: worse than that mean) and RMSE in units of the target."""
+    if len(y) < 2 or np.ptp(y) == 0:
+        return _unknown("fewer than two unseen patients, or no variation among them", len(y))
+    error = float(np.mean((y - predicted) ** 2))
+    return {
+        "r2_unseen": Estimate(1.0 - error / float(np.var(y)), ci_method=how, n=len(y)),
+        "rmse_unseen": Estimate(float(np.sqrt(error)), ci_method=how, n=len(y)),
+    }
+
+
+def _unknown(why: str, n: int) -> dict[str, Estimate]:
+    return {metric: undefined(why, n=n) for metric in ("r2_unseen", "rmse_unseen")}

@@ -1,0 +1,55 @@
+"""Is one model better than another? Paired comparisons on the same subjects, with multiplicity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hccflow.report.page import Callout, Cell, Row, Section, Table
+from hccflow.report.results import Results, groups, records
+from hccflow.report.sections.headline import DIFFERENCE, level
+from hccflow.report.words import caption, estimate, missing, p_cell
+
+
+def build(results: Results) -> Section:
+    """Section with the paired comparisons of models, adjusted by Holm within each cohort and endpoint."""
+    table = results.rows(list(DIFFERENCE.values()), group="")
+    if table.empty:
+        return Section("comparisons", "Comparisons", [Callout("absent", "No comparison", caption("comparisons_none"))])
+    primary = results.settings["primary"]
+    rows: list[Row] = []
+    for (endpoint, cohort), part in groups(table, ["endpoint", "cohort"]):
+        rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {results.label('endpoints', endpoint)}")], heading=True))
+        for record in records(part):
+            pair = {record["model"], record["comparator"]} == {primary["model"], primary.get("comparator")}
+            is_primary = pair and cohort == primary["cohort"] and endpoint == primary["endpoint"]
+            is_primary = is_primary and record["metric"] == DIFFERENCE[primary["metric"]]
+            names = " vs ".join(results.label("models", record[k]) for k in ("model", "comparator"))
+            rows.append(
+                Row(
+                    [
+                        Cell(names, strong=is_primary),
+                        Cell("AUC" if record["metric"] == "auc_difference" else "Harrell's C"),
+                        Cell("" if missing(record["n"]) else f"{int(record['n'])}"),
+                        estimate(record),
+                        p_cell(record),
+                        p_cell(_holm(results, record), absent="concordances are not adjusted"),
+                        Cell("primary" if is_primary else "exploratory", strong=is_primary),
+                    ]
+                )
+            )
+    columns = ["Comparison", "Measure", "n", f"Difference ({level(results)} CI)", "p", "p, Holm", "Status"]
+    block = Table(
+        "comparisons",
+        caption("comparisons"),
+        columns,
+        rows,
+        sorted(table["source"].unique()),
+        text_columns=("Measure", "Status"),
+    )
+    return Section("comparisons", "Comparisons", [block])
+
+
+def _holm(results: Results, record: dict[str, Any]) -> dict[str, Any] | None:
+    """Row of the same comparison with the adjusted p."""
+    where = {key: record[key] for key in ("cohort", "endpoint", "model", "comparator")}
+    return results.one(f"{record['metric']}_holm", **where)

@@ -1,0 +1,181 @@
+"""The answer first: the one prespecified comparison in plain words, and how far it can be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hccflow.figures.report import ForestRow, forest
+from hccflow.metrics.samplesize import ENOUGH_EVENTS, TARGET_WIDTH
+from hccflow.report.page import Block, Callout, Facts, Figure, Section, Text
+from hccflow.report.results import Results
+from hccflow.report.words import caption, estimate, interval, missing, number, p_value, plural
+
+#: First word of the stamp that validate puts on a width.
+UNDERPOWERED = "underpowered"
+METRIC_WORDS = {"auc": "AUC", "c_harrell": "Harrell's C"}
+DIFFERENCE = {"auc": "auc_difference", "c_harrell": "c_difference"}
+
+
+def build(results: Results) -> Section:
+    """Section with the study's summary, the primary result and its stamp."""
+    primary = results.settings["primary"]
+    blocks: list[Block] = []
+    if results.settings.get("summary"):
+        blocks.append(Text(results.settings["summary"], lead=True))
+    own, other = _performance(results, primary["model"]), None
+    gap = None
+    if primary.get("comparator"):
+        other, gap = _performance(results, primary["comparator"]), difference(results)
+    sources = sorted({row["source"] for row in (own, other, gap) if row is not None})
+    blocks.append(Callout("result", "Primary result", _sentence(results, own, other, gap)))
+    weak = underpowered(results, own)
+    if weak:
+        blocks.append(Callout("warning", "Underpowered", weak))
+    blocks.append(_facts(results))
+    if own is not None and not missing(own["value"]):
+        blocks.append(_figure(results, own, other, gap, sources))
+    blocks.append(Text(caption("headline_exploratory")))
+    labels = ["prespecified", UNDERPOWERED] if weak else ["prespecified"]
+    return Section("headline", "The result", blocks, labels)
+
+
+def _performance(results: Results, model: str) -> dict[str, Any] | None:
+    p = results.settings["primary"]
+    return results.one(p["metric"], model=model, cohort=p["cohort"], endpoint=p["endpoint"])
+
+
+def difference(results: Results) -> dict[str, Any] | None:
+    """Row of the primary comparison as model minus comparator, turned round when it was written the other way."""
+    p = results.settings["primary"]
+    where = {"cohort": p["cohort"], "endpoint": p["endpoint"]}
+    return results.gap(DIFFERENCE[p["metric"]], model=p["model"], comparator=p["comparator"], **where)
+
+
+def level(results: Results) -> str:
+    """Level of all intervals as text, ``95%``."""
+    return f"{100 * results.settings.get('validate', {}).get('confidence', 0.95):g}%"
+
+
+def _sentence(
+    results: Results, own: dict[str, Any] | None, other: dict[str, Any] | None, gap: dict[str, Any] | None
+) -> str:
+    p = results.settings["primary"]
+    metric, model = METRIC_WORDS[p["metric"]], results.label("models", p["model"])
+    cohort, endpoint = results.cohort_name(p["cohort"]), results.label("endpoints", p["endpoint"])
+    if own is None or missing(own["value"]):
+        return (
+            f"The primary result could not be computed: the {metric} of {model} for {endpoint} in {cohort} is "
+            f"undefined ({estimate(own).note})."
+        )
+    count = f" (n = {int(own['n'])}, {int(own['n_events'])} with the event)" if not missing(own["n"]) else ""
+    first = (
+        f"In {cohort}{count}, the {metric} of {model} for {endpoint} was {number(own['value'])}"
+        f"{_interval_words(results, own)}"
+    )
+    if not p.get("comparator"):
+        return f"{first}. {_against_chance(p['metric'], own)}"
+    comparator = results.label("models", p["comparator"])
+    if other is None or missing(other["value"]):
+        return f"{first}. The comparison with {comparator} could not be made: {estimate(other).note}."
+    text = f"{first}, that of {comparator} {number(other['value'])}{_interval_words(results, other)}."
+    if gap is None or missing(gap["value"]):
+        return f"{text} Their difference could not be computed: {estimate(gap).note}."
+    sign = "+" if gap["value"] > 0 else ""
+    test = f", p = {p_value(gap['p'])}".replace("= <", "< ") if not missing(gap["p"]) else ""
+    text += f" The difference was {sign}{number(gap['value'])}{_interval_words(results, gap)}{test}."
+    if missing(gap["ci_low"]) or missing(gap["ci_high"]):
+        return f"{text} It has no interval ({gap['reason'] or 'no reason recorded'}), so nothing follows from it."
+    if gap["ci_low"] > 0:
+        return f"{text} The interval lies above zero: in this cohort {model} was better than {comparator}."
+    if gap["ci_high"] < 0:
+        return f"{text} The interval lies below zero: in this cohort {model} was worse than {comparator}."
+    return f"{text} The interval includes zero: these data do not show that {model} differs from {comparator}."
+
+
+def _interval_words(results: Results, row: dict[str, Any]) -> str:
+    span = interval(row)
+    return f" ({level(results)} CI {span})" if span else ""
+
+
+def _against_chance(metric: str, row: dict[str, Any]) -> str:
+    name = METRIC_WORDS[metric]
+    if missing(row["ci_low"]):
+        return f"It has no interval ({row['reason'] or 'no reason recorded'}), so nothing follows from it."
+    if row["ci_low"] > 0.5:
+        return f"The interval lies above 0.5, the {name} of guessing."
+    if row["ci_high"] < 0.5:
+        return f"The interval lies below 0.5, the {name} of guessing."
+    return f"The interval includes 0.5, the {name} of guessing."
+
+
+def underpowered(results: Results, own: dict[str, Any] | None) -> str:
+    """Why the primary result is called underpowered, as validate stamped it; empty when it is not."""
+    p = results.settings["primary"]
+    cohort = results.cohort_name(p["cohort"])
+    if p["metric"] == "auc":
+        where = {"model": p["model"], "cohort": p["cohort"], "endpoint": p["endpoint"]}
+        width, needed = results.one("auc_ci_width", **where), results.one("auc_n_needed", **where)
+        stamp = "" if width is None else str(width["reason"])
+        if not stamp.startswith(UNDERPOWERED):
+            return ""
+        text = caption("underpowered", cohort=cohort, why=stamp.removeprefix(UNDERPOWERED).strip(" :"))
+        if needed is not None and not missing(needed["value"]):
+            count = f"{needed['value']:,.0f}"
+            text += " " + caption("underpowered_needed", n=count, width=TARGET_WIDTH)
+        return text
+    if own is None or missing(own["n_events"]) or int(own["n_events"]) >= ENOUGH_EVENTS:
+        return ""
+    why = f"{plural(int(own['n_events']), 'event')}, fewer than {ENOUGH_EVENTS}"
+    return caption("underpowered", cohort=cohort, why=why)
+
+
+def _facts(results: Results) -> Facts:
+    cases = sum(table["subject"].nunique() for c, table in results.subjects.items() if not results.subset_of(c))
+    shared = [c for c in results.cohorts if results.subset_of(c)]
+    own = set().union(*(set(results.subjects[c]["subject"]) for c in results.cohorts if c not in shared), set())
+    more = sum(len(set(results.subjects[c]["subject"]) - own) for c in shared)
+    roles = [sum(results.role(c) == role for c in results.cohorts) for role in ("development", "external", "followup")]
+    words = [plural(roles[0], "development"), plural(roles[1], "external"), plural(roles[2], "follow-up", "follow-up")]
+    words[0], words[1] = f"{roles[0]} development", f"{roles[1]} external"
+    return Facts(
+        [
+            (f"{cases + more:,}", "subjects enrolled"),
+            (f"{len(results.cohorts)}", f"cohorts: {', '.join(w for w, n in zip(words, roles, strict=True) if n)}"),
+            (f"{len(results.models)}", "models" if len(results.models) > 1 else "model"),
+            (f"{len(results.settings['endpoints'])}", "endpoints"),
+        ],
+        ["enrol/*/subjects.tsv"],
+    )
+
+
+def _figure(
+    results: Results, own: dict[str, Any], other: dict[str, Any] | None, gap: dict[str, Any] | None, sources: list[str]
+) -> Figure:
+    p = results.settings["primary"]
+    metric = METRIC_WORDS[p["metric"]]
+    rows = [forest_row(results.label("models", p["model"]), own, results.models.index(p["model"]))]
+    if other is not None and p["comparator"]:
+        rows.append(forest_row(results.label("models", p["comparator"]), other, results.models.index(p["comparator"])))
+    svg = forest(
+        rows,
+        axis=f"{metric} in {results.cohort_name(p['cohort'])} (dashed: guessing)",
+        reference=0.5,
+        head=("Model", f"{metric} ({level(results)} CI)"),
+        alt=f"{metric} of the primary model and its comparator: " + "; ".join(f"{r.label} {r.text}" for r in rows),
+    )
+    key = "headline_pair" if gap is not None else "headline_single"
+    return Figure(
+        caption(key, metric=metric, cohort=results.cohort_name(p["cohort"]), level=level(results)),
+        "",
+        sources,
+        svg=svg,
+    )
+
+
+def forest_row(label: str, row: dict[str, Any] | None, series: int = 0, *, target: float | None = None) -> ForestRow:
+    """Line of a forest from a metrics row."""
+    cell = estimate(row)
+    if row is None or missing(row["value"]):
+        return ForestRow(label, text=f"{cell.text} {cell.note}", series=series, target=target)
+    low, high = (None if missing(row[k]) else float(row[k]) for k in ("ci_low", "ci_high"))
+    return ForestRow(label, float(row["value"]), low, high, cell.text, series, target=target)

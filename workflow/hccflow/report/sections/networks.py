@@ -1,0 +1,187 @@
+"""How the networks were trained, what the second task gives, and what they looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.figures.plane import curves
+from hccflow.paths import case_file
+from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table, Text
+from hccflow.report.results import Results, groups, records
+from hccflow.report.sections.images import picture_uri
+from hccflow.report.sections.twins import comparison, twins
+from hccflow.report.words import caption, missing, number
+
+METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
+CHOSEN = ("worst", "median", "best")
+
+
+def build(results: Results) -> Section:
+    """Section with training, the single-task ablation and class activation maps."""
+    models = [name for name in results.models if results.settings["models"][name].get("kind") == "network"]
+    trained = [name for name in models if results.path(f"train/{name}/freeze.json")]
+    if not trained:
+        return Section("networks", "Networks", [Callout("absent", "No networks", caption("networks_none"))])
+    blocks: list[Block] = [_training(results, trained)]
+    blocks += [figure for name in trained if (figure := _curves(results, name))]
+    pairs = twins(results, _but_segmentation, lambda m: "first" if _tasks(m).get("segmentation") else "second")
+    if pairs:
+        blocks.append(comparison(results, "network_tasks", pairs, "Two tasks", "Response alone"))
+    for name in trained:
+        blocks += _maps(results, name)
+    return Section("networks", "Networks", blocks)
+
+
+def _tasks(model: Mapping[str, Any]) -> Mapping[str, float]:
+    return (model.get("network") or {}).get("tasks", {})
+
+
+def _but_segmentation(model: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What makes a network besides the weight of its second task; None for another kind of model."""
+    if model.get("kind") != "network":
+        return None
+    network = {key: value for key, value in model["network"].items() if key != "tasks"}
+    rest = {key: value for key, value in model.items() if key not in ("label", "network")}
+    return {**rest, "network": network, "response": _tasks(model).get("response")}
+
+
+def _training(results: Results, models: list[str]) -> Table:
+    rows = []
+    for name in models:
+        spec = results.settings["models"][name]["network"]
+        freeze = results.document(f"train/{name}/freeze.json") or {}
+        facts = _folds(results, name)
+        epochs = sorted(epoch for fact in facts for epoch in fact["best_epochs"])
+        span = f"{np.median(epochs):g} ({epochs[0]} to {epochs[-1]})" if epochs else DASH
+        spread = [fact["seed_sd"] for fact in facts]
+        one = spec["seeds"] == 1
+        sd = Cell(DASH, "one seed has no spread") if one or not spread else Cell(
+            f"{number(freeze['seed_sd'], 3)} ({number(min(spread), 3)} to {number(max(spread), 3)})"
+        )  # fmt: skip
+        tasks = ", ".join(f"{task} {weight:g}" for task, weight in spec["tasks"].items() if weight)
+        cells = [Cell(spec["architecture"]), Cell(tasks), Cell(f"{len(facts)} \N{MULTIPLICATION SIGN} {spec['seeds']}")]
+        final = Cell(f"{freeze['epochs']}") if "epochs" in freeze else Cell(DASH)
+        rows.append(Row([Cell(results.label("models", name), strong=True), *cells, Cell(span), final, sd]))
+    columns = [
+        "Model", "Network", "Tasks and weights", "Folds and seeds", "Best epoch, median (range)", "Final epochs",
+        "SD between seeds, mean (folds)",
+    ]  # fmt: skip
+    sources = [f"train/{name}/{file}" for name in models for file in ("freeze.json", "fold-*/fold.json")]
+    return Table("networks", caption("networks"), columns, rows, sources, text_columns=columns[1:3])
+
+
+def _folds(results: Results, model: str) -> list[dict[str, Any]]:
+    """Facts of every fold of a network."""
+    return [fact for path in results.find(f"train/{model}/fold-*/fold.json") if (fact := results.document(path))]
+
+
+def _curves(results: Results, model: str) -> Figure | None:
+    """Losses of the response over epochs in every fold and seed, and where each network stopped."""
+    source = f"train/{model}/history.tsv"
+    table = results.table(source)
+    if table is None or "stop_response" not in table or table["stop_response"].isna().all():
+        return None
+    table = table[table["stop_response"].notna()]
+    lines: dict[str, list[list[tuple[float, float]]]] = {"train_response": [], "stop_response": []}
+    marks = []
+    best: dict[tuple[int, ...], int] = {
+        (fact["repeat"], fact["fold"], seed): epoch
+        for fact in _folds(results, model)
+        for seed, epoch in enumerate(fact["best_epochs"])
+    }
+    for key, part in table.groupby(["repeat", "fold", "seed"]):
+        part = part.sort_values("epoch")
+        for name, found in lines.items():
+            found.append([(float(x), float(y)) for x, y in part[["epoch", name]].to_numpy()])
+        kept = best.get(tuple(int(v) for v in np.asarray(key)))
+        at = part[part["epoch"] == kept][["epoch", "stop_response"]]
+        marks += [(float(x), float(y)) for x, y in at.to_numpy()]
+    label = results.label("models", model)
+    alt = f"Response loss by epoch of {len(lines['stop_response'])} trainings of {label}"
+    named = [
+        ("on training subjects, augmented", lines["train_response"]),
+        ("on stopping subjects", lines["stop_response"]),
+    ]
+    svg = curves(named, marks, "Epoch", "Response loss", "weights that were kept", alt=alt)
+    return Figure(caption("network_curves", model=label), alt, [source], svg=svg)
+
+
+def _maps(results: Results, model: str) -> list[Block]:
+    """Maps of one network: how much of each lies in the region, what random weights give, and the pictures."""
+    rows: list[Row] = []
+    sources: list[str] = []
+    galleries: list[Block] = []
+    label = results.label("models", model)
+    for cohort in results.cohorts:
+        source = f"validate/{cohort}/{model}.cam/cam.tsv"
+        table = results.table(source)
+        if table is None or table.empty:
+            continue
+        sources.append(source)
+        rows.append(Row([Cell(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})")], heading=True))
+        shown: list[Figure] = []
+        for chosen, cases in ordered(table):
+            for case in cases:
+                rows.append(_map_row(chosen, case))
+            middle = len(cases) // 2 if chosen == "median" else 0
+            shown += [
+                figure for case in cases[middle : middle + 1] for figure in _picture(results, source, chosen, case[0])
+            ]
+        if shown:
+            words = caption("network_pictures", model=label, cohort=results.cohort_name(cohort))
+            galleries += [Text(words), Gallery(shown)]
+    if not rows:
+        return []
+    inside = [f"{name}: in region" for name in METHODS.values()]
+    random = [f"{name}: random weights" for name in METHODS.values()]
+    columns = ["Case", "Chosen as", "Label", "Probability", *inside, "Chance", *random]
+    maps = Table(f"maps_{model}", caption("network_maps", model=label), columns, rows, sources, ("Chosen as",))
+    return [maps, *galleries]
+
+
+def ordered(table: pd.DataFrame) -> list[tuple[str, list[list[dict[str, Any]]]]]:
+    """Rows of the worst, the median and the best cases, case by case; the most extreme first."""
+    table = table.assign(error=(table["y_true"] - table["y_prob"]).abs()).fillna({"session": "", "reason": ""})
+    table = table.sort_values(["error", "subject", "session"], kind="stable", ascending=[False, True, True])
+    found = []
+    for chosen in CHOSEN:
+        part = table[table["chosen"] == chosen]
+        cases = [records(rows) for _, rows in groups(part, ["subject", "session"])]
+        found.append((chosen, cases[::-1] if chosen == "best" else cases))
+    return found
+
+
+def _map_row(chosen: str, case: list[dict[str, Any]]) -> Row:
+    """One case: what it was chosen as, its score, and both maps."""
+    one, first = {row["method"]: row for row in case}, case[0]
+    cells = [Cell(_who(first)), Cell(chosen), Cell(f"{int(first['y_true'])}"), Cell(number(first["y_prob"]))]
+    cells += [_share(one.get(method), "energy_in_mask") for method in METHODS]
+    cells += [Cell(number(first["mask_fraction"]))]
+    return Row([*cells, *(_share(one.get(method), "randomised_correlation") for method in METHODS)])
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    return f"{row['subject']}, {row['session']}" if row["session"] else str(row["subject"])
+
+
+def _share(row: Mapping[str, Any] | None, column: str) -> Cell:
+    if row is None:
+        return Cell(DASH, "this map was not made")
+    return Cell(DASH, str(row["reason"])) if missing(row[column]) else Cell(number(row[column]))
+
+
+def _picture(results: Results, table: str, chosen: str, row: Mapping[str, Any]) -> list[Figure]:
+    """Picture beside a table of maps; none when it is not there."""
+    source = (
+        f"{table.rsplit('/', 1)[0]}/{case_file(row['subject'], row['session'], 'cam', desc=chosen, ext='.png').name}"
+    )
+    path = results.path(source)
+    if path is None:
+        return []
+    text = f"{chosen.capitalize()}: {_who(row)}, label {int(row['y_true'])}, probability {number(row['y_prob'])}."
+    alt = f"Crop of {_who(row)} with class activation maps"
+    return [Figure(text, alt, [source], uri=picture_uri(path))]

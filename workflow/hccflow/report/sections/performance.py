@@ -1,0 +1,181 @@
+"""Does it hold elsewhere? Discrimination, operating point, calibration and benefit of every model in every cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hccflow.figures.report import ForestRow, forest
+from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table
+from hccflow.report.results import Results, groups, records
+from hccflow.report.sections.headline import forest_row, level
+from hccflow.report.sections.images import is_wide, svg_uri
+from hccflow.report.sections.truth import best
+from hccflow.report.words import caption, estimate, has_caption, missing
+
+DISCRIMINATION = {
+    "auc": "AUC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+}
+CALIBRATION = {
+    "brier": "Brier score",
+    "brier_scaled": "Scaled Brier",
+    "calibration_slope": "Slope",
+    "calibration_in_the_large": "In the large",
+    "ici": "ICI",
+}
+#: Figures of validate that are shown, in this order.
+CURVES = ("roc", "decision", "pr", "calibration")
+
+
+def build(results: Results) -> Section:
+    """Section with a forest of AUCs, the table of measures and the curves of every cohort."""
+    if results.rows("auc").empty:
+        return Section("performance", "Performance", [Callout("absent", "No performance", caption("performance_none"))])
+    blocks: list[Block] = []
+    for endpoint in results.endpoints("binary"):
+        if results.rows("auc", endpoint=endpoint).empty:
+            continue
+        blocks += [
+            _forest(results, endpoint),
+            _table(results, endpoint, "performance", DISCRIMINATION),
+            _table(results, endpoint, "calibration", CALIBRATION),
+        ]
+    galleries = [figures for c in results.cohorts if (figures := stage_figures(results, "validate", c, CURVES))]
+    blocks += [Gallery(figures) for figures in galleries]
+    if not galleries:
+        blocks.append(Callout("absent", "No curves", caption("curves_none")))
+    blocks += [*_readers(results), *_sites(results)]
+    return Section("performance", "Performance by cohort", blocks, labels=["exploratory"])
+
+
+def _models(results: Results, endpoint: str) -> list[str]:
+    """Models of an endpoint in the order of the configuration, then others."""
+    seen = [m for m in results.rows("auc", endpoint=endpoint)["model"].unique() if m]
+    return [m for m in results.models if m in seen] + sorted(m for m in seen if m not in results.models)
+
+
+def _forest(results: Results, endpoint: str) -> Figure:
+    rows: list[ForestRow] = []
+    known = False
+    for cohort in results.cohorts:
+        rows.append(ForestRow(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})", heading=True))
+        for i, model in enumerate(_models(results, endpoint)):
+            _, target = best(results, cohort, model, endpoint)
+            known |= target is not None
+            found = results.one("auc", model=model, cohort=cohort, endpoint=endpoint)
+            rows.append(forest_row(results.label("models", model), found, i, target=target))
+    label = results.label("endpoints", endpoint)
+    alt = forest_alt(f"AUC for {label}", rows)
+    head = ("Cohort and model", f"AUC ({level(results)} CI)")
+    svg = forest(rows, axis="AUC (dashed: guessing)", reference=0.5, head=head, alt=alt)
+    text = caption("performance_forest", endpoint=label, level=level(results))
+    full = f"{text} {caption('performance_bayes')}" if known else text
+    return Figure(full, alt, ["validate/*/metrics.tsv"], svg=svg)
+
+
+def forest_alt(title: str, rows: list[ForestRow]) -> str:
+    """Text alternative of a forest: every row in words."""
+    return f"{title}: " + "; ".join(row.label + (f" {row.text}" if row.text else ":") for row in rows)
+
+
+def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, str]) -> Table:
+    """Table of measures, and below a model the same measures after recalibration where validate made them."""
+    rows = []
+    for cohort in results.cohorts:
+        rows.append(Row([Cell(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})")], heading=True))
+        for model in _models(results, endpoint):
+            where = {"model": model, "cohort": cohort, "endpoint": endpoint}
+            found = results.one("auc", **where)
+            size = DASH if found is None or missing(found["n"]) else f"{int(found['n'])} / {int(found['n_events'])}"
+            cells = [estimate(results.one(metric, **where)) for metric in measures]
+            rows.append(Row([Cell(results.label("models", model)), Cell(size), *cells]))
+            again = {metric: results.one(metric, group="recalibrated", **where) for metric in measures}
+            if any(row is not None and not missing(row["value"]) for row in again.values()):
+                cells = [
+                    estimate(row, absent="not changed by, or not made after, recalibration") for row in again.values()
+                ]
+                rows.append(Row([Cell("recalibrated here"), Cell(""), *cells], indent=True))
+    text = caption(name, endpoint=results.label("endpoints", endpoint), level=level(results))
+    columns = ["Model", "n / events", *measures.values()]
+    return Table(f"{name}_{endpoint}", text, columns, rows, ["validate/*/metrics.tsv"])
+
+
+def _readers(results: Results) -> list[Block]:
+    """AUC under each reader's own labels."""
+    table = results.rows("auc", comparator="")
+    table = table[table["group"].str.startswith("reader=")]
+    if table.empty:
+        return []
+    readers = sorted(table["group"].unique())
+    rows = []
+    for (cohort, endpoint), part in groups(table, ["cohort", "endpoint"]):
+        rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {results.label('endpoints', endpoint)}")], heading=True))
+        for (model,), lines in groups(part, ["model"]):
+            found = {record["group"]: record for record in records(lines)}
+            rows.append(Row([Cell(results.label("models", model)), *(estimate(found.get(r)) for r in readers)]))
+    columns = ["Model", *(f"Reader {r.removeprefix('reader=')}" for r in readers)]
+    text = caption("readers", level=level(results))
+    return [Table("readers", text, columns, rows, sorted(table["source"].unique()), folded=True)]
+
+
+def _sites(results: Results) -> list[Block]:
+    """AUC pooled over the sites of a cohort, with its heterogeneity."""
+    table = results.rows("auc_pooled")
+    if table.empty:
+        return []
+    rows = []
+    for record in records(table):
+        where = {key: record[key] for key in ("model", "cohort", "endpoint", "group")}
+        i2 = results.one("auc_heterogeneity", **where)
+        share = (
+            Cell("")
+            if i2 is None
+            else estimate({**i2, "value": None if missing(i2["value"]) else 100 * i2["value"]}, 0)
+        )
+        name = f"{results.cohort_name(record['cohort'])}: {results.label('models', record['model'])}"
+        rows.append(
+            Row(
+                [
+                    Cell(name),
+                    Cell(record["group"]),
+                    estimate(record),
+                    estimate(results.one("auc_prediction", **where)),
+                    share,
+                ]
+            )
+        )
+    columns = ["Cohort and model", "Over", f"Pooled AUC ({level(results)} CI)", "Prediction interval", "I², %"]
+    text = caption("sites")
+    return [Table("sites", text, columns, rows, sorted(table["source"].unique()), text_columns=("Over",), folded=True)]
+
+
+def stage_figures(results: Results, stage: str, cohort: str, kinds: tuple[str, ...]) -> list[Figure]:
+    """Figures of these kinds that a stage drew for a cohort, in this order, each with its caption."""
+    figures = []
+    for kind in kinds:
+        for name in results.find(f"{stage}/{cohort}/figures/{kind}*.svg"):
+            rest = name.rsplit("/", 1)[-1].removesuffix(".svg")[len(kind) :]
+            path = results.path(name)
+            if path is None or (rest and not rest.startswith("_")) or not has_caption(f"figure_{kind}"):
+                continue
+            detail = _detail(results, rest.replace(f"_{cohort}", ""))
+            text = f"{results.cohort_name(cohort)}{detail}: {caption(f'figure_{kind}')}"
+            curves = results.find(f"{stage}/{cohort}/curves/{kind}*.tsv")
+            figures.append(Figure(text, text, [name, *curves[:1]], uri=svg_uri(path), wide=is_wide(path)))
+    return figures
+
+
+def _detail(results: Results, rest: str) -> str:
+    """Rest of a figure's name in words: endpoints and models by their labels, the longest names first."""
+    names = []
+    known = {**dict.fromkeys(results.models, "models"), **dict.fromkeys(results.settings["endpoints"], "endpoints")}
+    parts = [part for part in rest.split("_") if part]
+    while parts:
+        length = next((k for k in range(len(parts), 0, -1) if "_".join(parts[:k]) in known), 1)
+        word = "_".join(parts[:length])
+        names.append(results.label(known[word], word) if word in known else word)
+        parts = parts[length:]
+    return f", {', '.join(names)}" if names else ""

@@ -1,0 +1,112 @@
+"""From the tables of a study to the table of an analysis: scores, follow-up, covariates and frozen cuts by subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.errors import FreezeError, TableError
+from hccflow.survive.settings import Settings, check_transforms
+
+
+def assemble(
+    predictions: pd.DataFrame, subjects: pd.DataFrame, endpoint: str, study: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Table of one survival endpoint, by the schema ``predictions`` with the covariates in further columns.
+
+    A ``y_prob`` stays one only when its model predicts this endpoint at a horizon; otherwise it is not a probability of
+    this event, and becomes ``risk``; of a favourable endpoint (a response) the risk is ``1 - y_prob``.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        Unseen scores of one cohort.
+    subjects : pandas.DataFrame
+        Its enrolled cases, with ``<endpoint>_time_days``, ``<endpoint>_event`` and ``<endpoint>_entry_days``.
+    endpoint : str
+        Name of the survival endpoint.
+    study : mapping
+        Sections ``columns, endpoints, models, survive`` of the configuration.
+
+    Raises
+    ------
+    TableError
+        A subject has follow-up that differs between its sessions, or a column is missing.
+    """
+    names = {f"{endpoint}_time_days": "time_days", f"{endpoint}_event": "event", f"{endpoint}_entry_days": "entry_days"}
+    covariates = list(study["survive"]["covariates"])
+    wanted = ["subject", *list(names)[:2], *covariates]
+    for name in wanted:
+        if name not in subjects:
+            raise TableError(f"column '{name}' is missing", where="subjects", found=", ".join(subjects.columns))
+    have = [name for name in names if name in subjects]
+    known = subjects[["subject", *have, *covariates]].drop_duplicates()
+    twice = known["subject"].duplicated()
+    if twice.any():
+        raise TableError(
+            "sessions of a subject disagree about its follow-up or covariates", where=f"endpoint {endpoint}",
+            found=known.loc[twice, "subject"].iloc[0],
+        )  # fmt: skip
+    drop = ["time_days", "event", "entry_days", *(name for name in covariates if name in predictions)]
+    scores = predictions.drop(columns=[name for name in drop if name in predictions])
+    table = scores.merge(known.rename(columns=names), on="subject", how="left", validate="many_to_one")
+    horizon = table["model"].map(lambda model: _horizon(study, model, endpoint)).astype("float64")
+    for name in ("y_prob", "risk"):
+        table[name] = table[name].astype("float64") if name in table else np.nan
+    score = table["y_prob"].where(table["y_prob"].notna(), table["risk"])
+    score = score.mask(table["model"].map(lambda model: _good_news(study, model)), 1 - score)
+    matching = horizon.notna()
+    table["risk"], table["y_prob"] = score.mask(matching), table["y_prob"].where(matching)
+    return table.assign(endpoint=endpoint, horizon_days=horizon)
+
+
+def _good_news(study: Mapping[str, Any], model: str) -> bool:
+    """Whether a model predicts something favourable: the risk is then 1 - probability, so that higher is worse."""
+    spec = study["endpoints"].get(study["models"].get(model, {}).get("endpoint", ""), {})
+    return bool(spec.get("favourable", False))
+
+
+def _horizon(study: Mapping[str, Any], model: str, endpoint: str) -> float:
+    """Days by which a model predicts this very endpoint; NaN when it predicts something else."""
+    spec = study["endpoints"].get(study["models"].get(model, {}).get("endpoint", ""), {})
+    if spec.get("source") == "horizon" and spec.get("of") == endpoint:
+        return float(spec["horizon_days"])
+    return np.nan
+
+
+def study_settings(study: Mapping[str, Any], freezes: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Settings of a study's analysis; the cut of each model comes from its ``freeze.json`` and nowhere else.
+
+    Raises
+    ------
+    FreezeError
+        A model's ``freeze.json`` says nothing about its survival cut.
+    """
+    section = study["survive"]
+    cut = {}
+    for model, freeze in freezes.items():
+        if "survival_cut" not in freeze:
+            raise FreezeError(
+                "the frozen model has no survival cut", where=f"freeze.json of {model}", expected="key survival_cut",
+                todo="train the model again",
+            )  # fmt: skip
+        value = freeze["survival_cut"]
+        value = value.get("value") if isinstance(value, Mapping) else value
+        if value is not None:
+            cut[model] = 1 - float(value) if _good_news(study, model) else float(value)
+    levels = {
+        name: [str(level) for level in study["columns"][name]["levels"]]
+        for name in section["covariates"]
+        if "levels" in study["columns"].get(name, {})
+    }
+    transforms = dict(section.get("transforms", {}))
+    check_transforms(transforms, list(section["covariates"]), "survive.transforms")
+    return Settings(
+        covariates=list(section["covariates"]), transforms=transforms, cut=cut,
+        times=[float(t) for t in section["times_days"]],
+        tau=None if section.get("tau_days") is None else float(section["tau_days"]), conf_type=section["conf_type"],
+        levels=levels,
+    )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Groups by the frozen cut: Kaplan-Meier, medians, restricted means, log-rank tests, follow-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.km import Curve, kaplan_meier, median_follow_up, restricted_mean_difference
+from hccflow.metrics.logrank import LogRank, Weight, log_rank
+from hccflow.survive.samples import Sample, outcome
+from hccflow.survive.settings import Settings
+
+Row = dict[str, Any]
+#: Further log-rank tests: metric, weight, rho, gamma.
+WEIGHTED = (
+    ("logrank_gehan_chi2", Weight.GEHAN, 0.0, 0.0),
+    ("logrank_tarone_ware_chi2", Weight.TARONE_WARE, 0.0, 0.0),
+    ("logrank_peto_chi2", Weight.PETO, 0.0, 0.0),
+    ("logrank_fleming_harrington_0_1_chi2", Weight.FLEMING_HARRINGTON, 0.0, 1.0),
+)
+
+
+def group_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFrame]:
+    """Rows of the metrics table and the Kaplan-Meier curves of a sample (``km.tsv``)."""
+    cut = settings.cut.get(sample.model)
+    parts = sample.groups(cut)
+    rows = _counts(sample)
+    curves: dict[str, Curve] = {}
+    for group, frame in parts.items():
+        if frame.empty:
+            rows += _empty(sample, group, settings)
+            continue
+        time, event, entry = outcome(frame)
+        curves[group] = kaplan_meier(time, event, entry)
+        rows += _curve_rows(sample, group, curves[group], settings)
+    time, event, entry = outcome(sample.frame)
+    if time.size:
+        follow = median_follow_up(time, sample.frame["event"].to_numpy() > 0, settings.conf_type, settings.level)
+        rows.append(follow.row("follow_up_median", group="all", **sample.where))
+    rows += _comparisons(sample, settings, cut, curves)
+    tables = [_table(sample, group, curve, settings) for group, curve in curves.items()]
+    return rows, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _counts(sample: Sample) -> list[Row]:
+    analysed, events = len(sample.frame), int((sample.frame["event"] == 1).sum())
+    missing = int(sample.frame["score"].isna().sum())
+    counts = {"n_subjects": sample.n_rows, "n_missing_outcome": sample.n_no_outcome, "n_missing_score": missing}
+    return [
+        Estimate(float(value), n=analysed, n_events=events).row(name, **sample.where) for name, value in counts.items()
+    ]
+
+
+def _empty(sample: Sample, group: str, settings: Settings) -> list[Row]:
+    """No number for a group without subjects, for each number that it would have had."""
+    none = undefined("the group has no subjects", n=0, n_events=0)
+    rows = [
+        none.row(m, group=group, at=t, **sample.where) for t in settings.times for m in ("km_survival", "n_at_risk")
+    ]
+    rows.append(none.row("km_median", group=group, **sample.where))
+    if settings.tau is not None:
+        rows.append(none.row("rmst", group=group, at=settings.tau, **sample.where))
+    return rows
+
+
+def _curve_rows(sample: Sample, group: str, curve: Curve, settings: Settings) -> list[Row]:
+    where = {"group": group, **sample.where}
+    n, events = curve.n, int(curve.events.sum())
+    times = np.array(settings.times)
+    survival, risk = curve.at(times), curve.at_risk_at(times)
+    low, high = curve.interval_at(times, settings.conf_type, settings.level)
+    rows = []
+    for k, t in enumerate(settings.times):
+        limits = [float(v) if np.isfinite(v) else None for v in (low[k], high[k])]
+        value = Estimate(float(survival[k]), limits[0], limits[1], settings.conf_type, n=n, n_events=events)
+        rows.append(value.row("km_survival", at=t, **where))
+        rows.append(Estimate(float(risk[k]), n=n, n_events=events).row("n_at_risk", at=t, **where))
+    rows.append(curve.median(settings.conf_type, settings.level).row("km_median", **where))
+    if settings.tau is not None:
+        rows.append(_restricted(sample, curve, settings.tau, settings.level).row("rmst", at=settings.tau, **where))
+    return rows
+
+
+def _restricted(sample: Sample, curve: Curve, tau: float, level: float) -> Estimate:
+    if tau > sample.frame["time"].max():
+        return undefined("tau is beyond follow-up", n=curve.n, n_events=int(curve.events.sum()))
+    return curve.restricted_mean(tau, level)
+
+
+def _comparisons(sample: Sample, settings: Settings, cut: float | None, curves: dict[str, Curve]) -> list[Row]:
+    where = sample.where
+    scored = sample.scored
+    n, events = len(scored), int((scored["event"] == 1).sum())
+    names = [
+        "logrank_chi2",
+        *(name for name, *_ in WEIGHTED),
+        *(["logrank_stratified_chi2"] if settings.strata else []),
+    ]
+    pair = {"group": "low", "comparator": "high", "at": settings.tau}
+    reason = "no cut is given for this model" if cut is None else ""
+    if not reason and not {"low", "high"} <= set(curves):
+        reason = "one group has no subjects"
+    if reason:
+        none = undefined(reason, n=n, n_events=events)
+        rows = [none.row(name, **where) for name in names]
+        return rows + ([none.row("rmst_difference", **pair, **where)] if settings.tau is not None else [])
+    time, event, entry = outcome(scored)
+    high = (scored["score"] >= cut).to_numpy()
+    tests = {"logrank_chi2": log_rank(time, event, high, entry=entry)}
+    for name, weight, rho, gamma in WEIGHTED:
+        tests[name] = log_rank(time, event, high, weight=weight, rho=rho, gamma=gamma, entry=entry)
+    if settings.strata:
+        strata = scored[settings.strata].astype(str).agg("\t".join, axis=1).to_numpy()
+        tests["logrank_stratified_chi2"] = log_rank(time, event, high, strata=strata, entry=entry)
+    rows = [chi2_estimate(test, n, events).row(name, **where) for name, test in tests.items()]
+    if settings.tau is not None:
+        if settings.tau > sample.frame["time"].max():
+            difference = undefined("tau is beyond follow-up", n=n, n_events=events)
+        else:
+            difference = restricted_mean_difference(curves["low"], curves["high"], settings.tau, settings.level)
+        rows.append(difference.row("rmst_difference", **pair, **where))
+    return rows
+
+
+def chi2_estimate(test: LogRank, n: int, events: int) -> Estimate:
+    """Result of a log-rank type test as an estimate."""
+    return Estimate(test.chi2, p=test.p, n=n, n_events=events, reason=test.reason)
+
+
+def _table(sample: Sample, group: str, curve: Curve, settings: Settings) -> pd.DataFrame:
+    low, high = curve.interval(settings.conf_type, settings.level)
+    start = float(min(0.0, curve.time[0])) if np.isinf(curve.entries[0]) else float(curve.entries[0])
+    table = pd.DataFrame(
+        {
+            "time_days": curve.time, "survival": curve.survival, "ci_low": low, "ci_high": high,
+            "at_risk": curve.at_risk.astype(int), "events": curve.events.astype(int),
+            "censored": curve.censored.astype(int),
+        }
+    )  # fmt: skip
+    if start < curve.time[0]:
+        first = {"time_days": start, "survival": 1.0, "ci_low": 1.0, "ci_high": 1.0, "events": 0, "censored": 0}
+        at_risk = int(np.sum(np.isinf(curve.entries) | (curve.entries <= start)))
+        table = pd.concat([pd.DataFrame([{**first, "at_risk": at_risk}])[list(table)], table], ignore_index=True)
+    return table.assign(ci_method=settings.conf_type, group=group, **sample.where)

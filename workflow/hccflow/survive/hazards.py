@@ -1,0 +1,201 @@
+"""Cox models of a sample: score alone, covariates alone, both; tests, Firth, ridge, proportional hazards, spline.
+
+The column ``comparator`` of a row says which model a coefficient belongs to:
+
+=================  ===================================================================================================
+``clinical``       the covariates together, without the score, on every subject with follow-up and all covariates
+``multivariable``  score and covariates together
+``univariable``    one covariate, or the score, alone
+``low``            the group ``high`` against the group ``low``, alone
+=================  ===================================================================================================
+
+A test of proportional hazards with another transformation of time than ``km`` adds its name: ``clinical, log``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hccflow.metrics.cox import CoxFit, fit_cox
+from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.firth_cox import firth_cox
+from hccflow.metrics.spline import spline_hazard
+from hccflow.metrics.zph import TRANSFORMS, zph
+from hccflow.survive.samples import Sample, design, outcome
+from hccflow.survive.settings import Settings
+
+Row = dict[str, Any]
+#: Fewer events per coefficient than this add Firth's estimates.
+EVENTS_PER_COEFFICIENT = 10
+#: Fewer events than this on one side of a yes-or-no covariate are said beside its hazard ratio, and add Firth's.
+EVENTS_PER_SIDE = 5
+
+
+def hazard_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFrame]:
+    """Rows of the metrics table and the spline of the score (``spline.tsv``)."""
+    frame = sample.frame
+    X, terms = design(frame, settings)
+    X = X.assign(score=frame["score"])
+    clinical = [name for columns in terms.values() for name in columns]
+    rows: list[Row] = []
+    if clinical:
+        rows += _model(sample, settings, X[clinical], "clinical", terms)
+        rows += _model(sample, settings, X[["score", *clinical]], "multivariable", {"score": ["score"], **terms})
+        rows.append(_added(sample, settings, X, clinical).row("cox_added_chi2", comparator="clinical", **sample.where))
+    for term, columns in [("score", ["score"]), *terms.items()]:
+        rows += _model(sample, settings, X[columns], "univariable", {term: columns})
+    cut = settings.cut.get(sample.model)
+    if cut is not None:
+        high = (frame["score"] >= cut).where(frame["score"].notna()).astype("float64").rename("high")
+        rows += _model(sample, settings, high.to_frame(), "low", {"high": ["high"]})
+    rows += _periods(sample, settings)
+    spline_rows, curve = _spline(sample, settings)
+    return rows + spline_rows, curve
+
+
+def _fit(sample: Sample, settings: Settings, X: pd.DataFrame, ridge: float = 0.0) -> CoxFit | Estimate:
+    """Fit on the complete rows, or say why there is nothing to fit."""
+    complete = X.notna().all(axis=1)
+    frame, X = sample.frame[complete], X[complete]
+    time, event, entry = outcome(frame)
+    if not event.any():
+        return undefined("no events", n=len(frame), n_events=0)
+    return fit_cox(X.to_numpy(), time, event, list(X.columns), entry=entry, ties=settings.ties, ridge=ridge)
+
+
+def _model(
+    sample: Sample, settings: Settings, X: pd.DataFrame, comparator: str, terms: dict[str, list[str]]
+) -> list[Row]:
+    where = {"comparator": comparator, **sample.where}
+    fit = _fit(sample, settings, X)
+    names = list(X.columns)
+    # A model of one covariate has no more to say together than alone; only the score's is told, so each row is unique.
+    whole = comparator != "univariable" or names == ["score"]
+    if isinstance(fit, Estimate):
+        metrics = [(m, name) for name in names for m in ("cox_coef", "cox_hr", "firth_coef", "firth_hr")]
+        metrics += [("zph_chi2", name) for name in terms]
+        if whole:
+            metrics += [(f"cox_{name}_chi2", "GLOBAL") for name in ("lr", "wald", "score")] + [("zph_chi2", "GLOBAL")]
+        return [fit.row(metric, group=group, **where) for metric, group in metrics]
+    rows = []
+    sparse = _sparse(sample, X)
+    for name in names:
+        value = fit.coefficient(name, settings.level)
+        value = replace(value, reason=value.reason or sparse.get(name, ""))
+        rows += [value.row("cox_coef", group=name, **where), _ratio(value).row("cox_hr", group=name, **where)]
+    if "score" in X:
+        sd = float(X.loc[X.notna().all(axis=1), "score"].std())
+        rows.append(_ratio(fit.coefficient("score", settings.level), sd).row("cox_hr_sd", group="score", **where))
+    if whole:
+        rows += [test.row(f"cox_{name}_chi2", group="GLOBAL", **where) for name, test in fit.tests().items()]
+    for transform in TRANSFORMS:
+        label = comparator if transform == "km" else f"{comparator}, {transform}"
+        for term, test in zph(fit, transform, terms).items():
+            if whole or term != "GLOBAL":
+                rows.append(test.row("zph_chi2", group=term, **{**where, "comparator": label}))
+    rows += _penalised(sample, settings, X, fit, bool(sparse), where)
+    return rows
+
+
+def _penalised(
+    sample: Sample, settings: Settings, X: pd.DataFrame, fit: CoxFit, sparse: bool, where: dict[str, str]
+) -> list[Row]:
+    """Firth's estimates where the ordinary ones cannot be trusted, and ridge estimates where they were asked for."""
+    rows = []
+    separated = any(reason.startswith("monotone") for reason in fit.reasons.values())
+    if sparse or separated or fit.events < EVENTS_PER_COEFFICIENT * len(fit.names):
+        complete = X.notna().all(axis=1)
+        time, event, entry = outcome(sample.frame[complete])
+        count: dict[str, Any] = {"n": fit.n, "n_events": fit.events}
+        if entry is not None:
+            none = undefined("Firth's penalty is not defined here with delayed entry", **count)
+            values = dict.fromkeys(fit.names, none)
+        else:
+            values = firth_cox(X[complete].to_numpy(), time, event, list(X.columns), settings.level)
+        for name, value in values.items():
+            rows += [value.row("firth_coef", group=name, **where), _ratio(value).row("firth_hr", group=name, **where)]
+    if settings.ridge is not None:
+        shrunk = _fit(sample, settings, X, settings.ridge)
+        assert isinstance(shrunk, CoxFit)
+        for name in fit.names:
+            point = shrunk.coefficient(name, settings.level)
+            value = Estimate(point.value, n=point.n, n_events=point.n_events, reason=point.reason)
+            rows.append(value.row("cox_ridge_coef", group=name, **where))
+    return rows
+
+
+def _sparse(sample: Sample, X: pd.DataFrame) -> dict[str, str]:
+    """Yes-or-no covariates of a model with few events on one side, and the words that say so."""
+    complete = X[X.notna().all(axis=1)]
+    event = (sample.frame.loc[complete.index, "event"] == 1).to_numpy()
+    notes = {}
+    for name in complete:
+        values = complete[name].to_numpy()
+        for side, word in ((1, "with"), (0, "without")):
+            if np.isin(values, (0, 1)).all() and event[values == side].sum() < EVENTS_PER_SIDE:
+                counts = f"{int((values == side).sum())} subjects, {int(event[values == side].sum())} events"
+                notes[str(name)] = f"sparse: {counts} {word} {name}; see firth_coef"
+    return notes
+
+
+def _ratio(value: Estimate, unit: float = 1.0) -> Estimate:
+    """Hazard ratio per `unit` of the covariate from a log hazard ratio."""
+    if value.value is None:
+        return value
+    with np.errstate(over="ignore"):
+        limits = [None if v is None else float(np.exp(v * unit)) for v in (value.value, value.ci_low, value.ci_high)]
+    return Estimate(limits[0], limits[1], limits[2], value.ci_method, value.p, value.n, value.n_events, value.reason)
+
+
+def _added(sample: Sample, settings: Settings, X: pd.DataFrame, clinical: list[str]) -> Estimate:
+    """Likelihood-ratio test of what the score adds to the covariates, on the rows that have both."""
+    both = X[["score", *clinical]].dropna()
+    part = X.loc[both.index]
+    full, base = _fit(sample, settings, X[["score", *clinical]]), None
+    if isinstance(full, Estimate):
+        return full
+    time, event, entry = outcome(sample.frame.loc[part.index])
+    base = fit_cox(part[clinical].to_numpy(), time, event, clinical, entry=entry, ties=settings.ties)
+    if full.df == base.df:
+        return undefined("the score is constant, or a combination of the covariates", n=full.n, n_events=full.events)
+    chi2 = max(2 * (full.loglik[1] - base.loglik[1]), 0.0)
+    return Estimate(chi2, p=float(stats.chi2.sf(chi2, 1)), n=full.n, n_events=full.events)
+
+
+def _periods(sample: Sample, settings: Settings) -> list[Row]:
+    """Hazard ratio of the score before and after the median event time: what to report when hazards cross."""
+    scored = sample.scored
+    events = scored.loc[scored["event"] == 1, "time"]
+    if len(events) < 2:
+        return []
+    split = float(np.sort(events)[(len(events) - 1) // 2])
+    early = scored.assign(
+        event=scored["event"].where(scored["time"] <= split, 0), time=scored["time"].clip(upper=split)
+    )
+    late = scored[scored["time"] > split]
+    entry = late["entry"].clip(lower=split) if "entry" in late else pd.Series(split, index=late.index)
+    rows = []
+    for metric, part in (("cox_hr_before", early), ("cox_hr_after", late.assign(entry=entry))):
+        time, event, entered = outcome(part)
+        if not event.any():
+            value = undefined("no events in this period", n=len(part), n_events=0)
+        else:
+            X = part[["score"]].to_numpy(float)
+            value = _ratio(fit_cox(X, time, event, ["score"], entry=entered, ties=settings.ties).coefficient("score"))
+        rows.append(value.row(metric, group="score", comparator="univariable", at=split, **sample.where))
+    return rows
+
+
+def _spline(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFrame]:
+    time, event, entry = outcome(sample.scored)
+    if not time.size:
+        return [], pd.DataFrame()
+    fit = spline_hazard(time, event, sample.scored["score"].to_numpy(float), entry=entry, level=settings.level)
+    row = fit.nonlinearity.row("spline_chi2", group="score", comparator="univariable", **sample.where)
+    curve = pd.DataFrame({"score": fit.grid, "hazard_ratio": fit.ratio, "ci_low": fit.low, "ci_high": fit.high})
+    return [row], curve.assign(**sample.where)

@@ -1,0 +1,1 @@
+"""Development cohorts -> a frozen model and its out-of-fold predictions."""

@@ -1,0 +1,248 @@
+"""Nested cross-validation over the study's split, the final fit, the cut-offs, and the freeze."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.errors import LeakageError
+from hccflow.freeze import freeze, split_digest
+from hccflow.ids import ScoreKind, Status
+from hccflow.models.encoding import KEYS, Encoding, make_encoding
+from hccflow.models.fold import FITS, Development, Fold, refuse_other_roles
+from hccflow.models.parameters import check_learner
+from hccflow.models.registry import Model, fit_model
+from hccflow.provenance import code_digest, digest_of, versions
+from hccflow.references import check_available
+from hccflow.scores import score_table
+from hccflow.tables import subjects_digest, write_table
+from hccflow.train.cuts import Cut, learn_survival_cut, learn_threshold
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "xgboost-cpu", "firthmodels")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that training a model gives, not yet written."""
+
+    model: Model
+    predictions: pd.DataFrame
+    fits: pd.DataFrame
+    selection: pd.DataFrame
+    manifest: pd.DataFrame
+    threshold: Cut
+    survival_cut: Cut
+    facts: Mapping[str, Any]
+
+
+def train(
+    name: str,
+    settings: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    split: pd.DataFrame,
+    features: pd.DataFrame | None = None,
+) -> Training:
+    """Train one model on the development cohorts.
+
+    Parameters
+    ----------
+    name : str
+        Model, a key of ``settings["models"]``.
+    settings : mapping
+        ``study, seed`` and the sections ``endpoints, columns, models, survive``.
+    subjects : pandas.DataFrame
+        Rows of the development cohorts, typed (`read_subjects`).
+    split : pandas.DataFrame
+        ``cohort, subject, role, repeat, fold``; rows of the role ``test`` teach nothing and are not scored.
+    features : pandas.DataFrame, optional
+        Features of the model's region of interest.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    LeakageError
+        A cohort of another role, or a predictor that is known only after the landmark.
+    FitError
+        A training fold has one class, or a learner does not converge.
+    """
+    spec = settings["models"][name]
+    check_learner(spec, f"models.{name}")
+    rows, encoding = development(name, settings, subjects, split, features)
+    judged, chosen = [], []
+    for fold, places, held_x in rows.folds():
+        model = fit_model(fold, spec, encoding)
+        log.info("%s: %s trained on %d rows, %d predictors used", name, fold.where, len(fold.y), len(model.selected))
+        chosen.append(model.selected)
+        judged.append(judge(rows, fold, places, model.score(held_x)))
+    final_fold = rows.all()
+    final = fit_model(final_fold, spec, encoding)
+    log.info("%s: final model trained on %d rows, %d predictors used", name, len(final_fold.y), len(final.selected))
+    scores = pd.concat(judged, ignore_index=True)
+    return conclude(
+        name, settings, split, rows, scores, final, final_fold, _selection(encoding.names, chosen, final.selected),
+        code=code_digest("train"), libraries=LIBRARIES,
+    )  # fmt: skip
+
+
+def development(
+    name: str,
+    settings: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    split: pd.DataFrame,
+    features: pd.DataFrame | None = None,
+) -> tuple[Development, Encoding]:
+    """Training rows of a model, with the predictors that its entry in the configuration names; see `train`."""
+    refuse_other_roles(subjects)
+    spec, endpoint = settings["models"][name], settings["models"][name]["endpoint"]
+    where = f"models.{name}"
+    for column in spec.get("columns", ()):
+        check_available(column, settings["columns"], settings["endpoints"][endpoint], f"{where}.columns")
+    _refuse_outcomes(features, settings, where)
+    encoding = make_encoding(spec, settings["columns"], features, where=where)
+    subjects = subjects.reset_index(drop=True)
+    x, scorable = encoding.encode(subjects, features)
+    rows = Development(subjects, split, x, scorable=scorable, endpoint=endpoint, seed=settings["seed"])
+    return rows, encoding
+
+
+def _refuse_outcomes(features: pd.DataFrame | None, settings: Mapping[str, Any], where: str) -> None:
+    """Refuse a feature that is a column of the study in disguise: features carry no word on when they are known."""
+    known = {*settings["columns"], *settings["endpoints"]}
+    known |= {f"{name}_{part}" for name in settings["endpoints"] for part in ("time_days", "event", "entry_days")}
+    taken = sorted(known & set(() if features is None else features.columns))
+    if taken:
+        raise LeakageError(
+            f"feature '{taken[0]}' has the name of a column or endpoint of the study", where=f"{where}.roi",
+            expected="features of images only", todo="remove it from the feature table, or name it under columns",
+        )  # fmt: skip
+
+
+def judge(rows: Development, fold: Fold, places: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """Out-of-fold scores of the rows at `places`."""
+    return rows.rows.loc[places, KEYS].assign(
+        repeat=fold.repeat, fold=fold.fold, y_true=rows.y[places], y_prob=scores, place=places
+    )
+
+
+def conclude(
+    name: str,
+    settings: Mapping[str, Any],
+    split: pd.DataFrame,
+    rows: Development,
+    scores: pd.DataFrame,
+    final: Model,
+    final_fold: Fold,
+    selection: pd.DataFrame,
+    *,
+    code: str,
+    libraries: Sequence[str],
+    more: Mapping[str, Any] | None = None,
+) -> Training:
+    """Learn the cut-offs from the out-of-fold scores and put together what is frozen, for a model of any kind.
+
+    Parameters
+    ----------
+    name, settings, split
+        See `train`.
+    rows : Development
+    scores : pandas.DataFrame
+        Tables of `judge`, all folds.
+    final, final_fold
+        The final model and the rows that it has seen.
+    selection : pandas.DataFrame
+        ``feature, frequency, in_final_model``.
+    code : str
+        Digest of the code that trained.
+    libraries : sequence of str
+        Distributions whose versions are frozen.
+    more : mapping, optional
+        Facts of this kind of model.
+    """
+    spec = settings["models"][name]
+    mean = scores.groupby("place")["y_prob"].mean().reindex(np.flatnonzero(rows.teaches)).to_numpy(float)
+    threshold = final_fold.fit("threshold", learn_threshold, mean, spec.get("threshold", "youden"))
+    survive = settings.get("survive", {})
+    times, events = _survival(rows.rows[rows.teaches], survive.get("endpoints", []))
+    cut = final_fold.fit("survival_cut", learn_survival_cut, mean, survive.get("cut", "median"), times, events)
+    facts = {
+        "study": settings["study"], "model": name, "kind": spec["kind"], "endpoint": spec["endpoint"],
+        "threshold": threshold.to_json(), "survival_cut": cut.to_json(),
+        "training": {
+            "n": len(final_fold.y), "n_events": int(final_fold.y.sum()), "cohorts": sorted(set(rows.rows["cohort"])),
+            "subjects_digest": subjects_digest(list(final_fold.subjects)),
+        },
+        "code_digest": code, "settings_digest": digest_of(settings), "split_digest": split_digest(split),
+        "versions": versions(libraries), **(more or {}),
+    }  # fmt: skip
+    fixed = {"study": settings["study"], "model": name, "endpoint": spec["endpoint"], "kind": ScoreKind.OOF.value}
+    return Training(
+        final,
+        score_table(scores.assign(**fixed, threshold=threshold.value)),
+        pd.DataFrame(rows.log, columns=FITS).astype({"repeat": "Int64", "fold": "Int64"}),
+        selection,
+        _manifest(rows),
+        threshold,
+        cut,
+        facts,
+    )
+
+
+def write_training(training: Training, folder: Path) -> dict[str, Any]:
+    """Write a training folder, ``freeze.json`` last, and return what was frozen."""
+    part = folder / ".model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    training.model.save(part)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    part.replace(folder / "model")
+    write_table(training.predictions, folder / "predictions.tsv")
+    write_table(training.fits, folder / "fits.tsv")
+    write_table(training.selection, folder / "selection.tsv")
+    write_table(training.manifest, folder / "manifest.tsv")
+    return freeze(folder, training.facts)
+
+
+def _survival(rows: pd.DataFrame, endpoints: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Days and event of the first survival endpoint."""
+    if not endpoints or f"{endpoints[0]}_time_days" not in rows:
+        return None, None
+    times = pd.to_numeric(rows[f"{endpoints[0]}_time_days"]).to_numpy(float)
+    code = pd.to_numeric(rows[f"{endpoints[0]}_event"]).astype("float64").to_numpy(float)
+    return times, np.where(np.isnan(code), np.nan, (code == 1).astype(float))
+
+
+def _selection(names: Sequence[str], chosen: Sequence[Sequence[str]], final: Sequence[str]) -> pd.DataFrame:
+    """How often each predictor was used over the folds, and whether the final model uses it."""
+    every = [*names, *sorted({n for used in [*chosen, final] for n in used} - set(names))]
+    rows = [(n, sum(n in used for used in chosen) / len(chosen), int(n in final)) for n in every]
+    table = pd.DataFrame(rows, columns=["feature", "frequency", "in_final_model"])
+    return table.sort_values(["frequency", "feature"], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def _manifest(rows: Development) -> pd.DataFrame:
+    """A row for every development case: taught, or why not."""
+    known = np.isfinite(rows.y)
+    reason = np.select(
+        [~rows.train, ~rows.scorable, ~known],
+        ["internal test set", "no features", "endpoint unknown: scored, but teaches nothing"],
+        default="",
+    )
+    status = np.select(
+        [~rows.train, ~rows.scorable, ~known],
+        [Status.EXCLUDED.value, Status.FAILED.value, Status.EXCLUDED.value],
+        default=Status.OK.value,
+    )
+    table = rows.rows[KEYS].assign(status=status, reason=reason)
+    return table.sort_values(KEYS, kind="stable").reset_index(drop=True)

@@ -1,0 +1,27 @@
+# What a job asks of the machine: how much for the work itself, how much more when it is tried again.
+import shutil
+
+
+def memory(base, each=0):
+    """Megabytes of a job: `base`, and `each` for every thread (a worker process); doubled at each further attempt."""
+    return lambda wildcards, threads, attempt: (base + each * threads) * 2 ** (attempt - 1)
+
+
+def runtime(minutes):
+    """Minutes of a job, doubled at each further attempt."""
+    return lambda wildcards, attempt: minutes * 2 ** (attempt - 1)
+
+
+def gpus(device=SEGMENT.get("device")):
+    """GPUs of a job: one where the study demands it, or takes it because this machine has one.
+
+    On a cluster whose login node has none, `auto` asks for none: the site's profile sets `gpu: 1` for these rules.
+    """
+    return int(device == "cuda" or device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
+# profiles/default says `cores: all`, which is right for this machine. On a cluster the same number, that of the login
+# node, would cap the threads of every job.
+if workflow.non_local_exec:
+    workflow.resource_settings.cores = None
+    workflow.global_resources["_cores"] = None
