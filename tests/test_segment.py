@@ -598,8 +598,9 @@ def test_the_livers_of_two_real_cts(
 
 def segmenting() -> dict:
     """The default study without models on predicted masks."""
-    config = default_config()
-    return changed(config, "models", {name: config["models"][name] for name in ("clinical", "radiomics")})
+    config, kept = default_config(), ("clinical", "radiomics")
+    config = changed(config, "models", {name: config["models"][name] for name in kept})
+    return changed(config, "survive.models", list(kept))
 
 
 @pytest.mark.parametrize(
