@@ -42,7 +42,8 @@ SPEC: dict[str, Any] = {
     "augment": "basic", "epochs": 4, "patience": 4, "batch_size": 8, "learning_rate": 0.01, "weight_decay": 0.01,
     "dropout": 0.1, "width": 4, "seeds": 2, "device": "cpu",
 }  # fmt: skip
-SHAPE = Shape(2, SIZE, 0)
+HEADS = {"response": 1}
+SHAPE = Shape(2, SIZE, 0, HEADS)
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +61,14 @@ def blobs(n: int, seed: int, size: int = 8, missing: bool = False) -> loop.Rows:
     masks = (((grid[None] - centre) ** 2).sum(axis=1) < (size / 4) ** 2)[:, None]
     images = 0.1 * rng.normal(size=(n, 2, size, size, size)) + masks * (0.3 + 2.0 * y[:, None, None, None, None])
     labels = np.where(np.arange(n) < 2, np.nan, y) if missing else y
-    parts = [torch.tensor(np.asarray(v), dtype=torch.float32) for v in (images, masks, np.zeros((n, 0)), labels)]
-    return loop.Rows(*parts)
+    parts = [torch.tensor(np.asarray(v), dtype=torch.float32) for v in (images, masks, np.zeros((n, 0)))]
+    return loop.Rows(*parts, {"response": torch.tensor(labels, dtype=torch.float32)})
 
 
 def fit(rows: loop.Rows, stop: loop.Rows | None = None, **options: Any) -> loop.Trained:
     spec = {**SPEC, **options}
     size = tuple(rows.images.shape[:1:-1])
-    return loop.train_network(Shape(2, size, 0), spec, rows, stop, seed=5, device=torch.device("cpu"))
+    return loop.train_network(Shape(2, size, 0, HEADS), spec, rows, stop, seed=5, device=torch.device("cpu"))
 
 
 # The network
@@ -106,11 +107,11 @@ def test_every_trainable_parameter_gets_a_gradient_and_is_in_the_optimiser(
     rows = blobs(8, 0)
     rows = loop.Rows(rows.images, rows.masks, torch.randn(8, clinical), rows.labels)
     spec = {**SPEC, "tasks": tasks, "dropout": 0.0}
-    loop.train_network(Shape(2, SIZE, clinical), spec, rows, None, seed=0, device=torch.device("cpu"), epochs=1)
+    loop.train_network(Shape(2, SIZE, clinical, HEADS), spec, rows, None, seed=0, device=torch.device("cpu"), epochs=1)
     network = made[0]
     network.zero_grad()
     total, _ = FixedWeights(tasks)(
-        network.train()(rows.images, rows.clinical), {"response": rows.labels, "segmentation": rows.masks}
+        network.train()(rows.images, rows.clinical), {**rows.labels, "segmentation": rows.masks}
     )
     total.backward()
     with_gradient = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -124,8 +125,8 @@ def test_a_batch_can_be_overfitted() -> None:
     rows = blobs(8, 1)
     trained = fit(rows, epochs=40, augment="none", dropout=0.0, learning_rate=0.02)
     out = loop.outputs_of(trained.network, rows, 8)
-    assert ((out["response"] > 0).float() == rows.labels).all()
-    assert float(response_loss(out["response"], rows.labels)) < 0.05
+    assert ((out["response"] > 0).float() == rows.labels["response"]).all()
+    assert float(response_loss(out["response"], rows.labels["response"])) < 0.05
     overlap = ((out["segmentation"] > 0) & (rows.masks > 0)).sum() / (
         (out["segmentation"] > 0) | (rows.masks > 0)
     ).sum()
@@ -211,10 +212,10 @@ def test_a_loss_that_is_no_number_says_where() -> None:
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
-    history = [{"stop_response": v} for v in (1.0, 0.5, 0.4, 0.6, 0.9, 1.0)]
+    history = [{"stop_loss": v} for v in (1.0, 0.5, 0.4, 0.6, 0.9, 1.0)]
     assert loop.best_epoch(history) == 4  # mean of 0.5, 0.4, 0.6 is the smallest of three
     rows = blobs(12, 0)
-    flipped = loop.Rows(rows.images, rows.masks, rows.clinical, 1 - rows.labels)
+    flipped = loop.Rows(rows.images, rows.masks, rows.clinical, {"response": 1 - rows.labels["response"]})
     trained = fit(rows, flipped, epochs=30, patience=3, learning_rate=0.02)
     assert len(trained.history) == trained.best_epoch + 3
 
@@ -232,7 +233,7 @@ def test_augmentation_moves_image_and_mask_together() -> None:
     images, masks = augment.augment(rows.images, rows.masks, strength, np.random.default_rng(0))
     assert not torch.equal(images, rows.images)
     assert set(masks.unique().tolist()) == {0.0, 1.0}
-    for image, mask, label in zip(images, masks, rows.labels, strict=True):
+    for image, mask, label in zip(images, masks, rows.labels["response"], strict=True):
         inside, outside = image[0][mask[0] > 0].mean(), image[0][mask[0] == 0].mean()
         assert inside - outside > 0.5 * (0.3 + 2 * float(label))
     still, same = augment.augment(rows.images, rows.masks, None, np.random.default_rng(0))
@@ -248,14 +249,14 @@ def test_a_map_finds_the_blob_and_the_check_with_new_weights_notices_what_was_le
     trained = fit(rows, epochs=12, augment="none", learning_rate=0.01, width=6)
     fractions, energies = [], []
     for place in range(1, 9, 2):
-        found = explain([trained.network], rows.take([place]), 0.9, 1, method)
+        found = explain([trained.network], rows.take([place]), "response", 1.0, 1, method)
         assert found.cam.shape == (16, 16, 16)
         assert found.energy_in_mask is not None and found.randomised_correlation is not None
         assert found.randomised_correlation < 0.9
         fractions.append(found.mask_fraction)
         energies.append(found.energy_in_mask)
     assert np.mean(energies) > 2 * np.mean(fractions)
-    assert (class_activation(trained.network, rows.take([1]), 1.0, method) >= 0).all()
+    assert (class_activation(trained.network, rows.take([1]), "response", 1.0, method) >= 0).all()
     assert all(p.grad is None for p in trained.network.parameters())
 
 
@@ -337,7 +338,11 @@ def test_a_case_without_a_usable_region_is_a_failed_row(tmp_path: Path) -> None:
         (check_crop, {"size": [8, 8, 8]}, "the grid of a crop is given once"),
         (check_crop, {"size": [8, 8, 8], "spacing_mm": [1, 1, 1], "margin_mm": 3}, "the grid of a crop is given once"),
         (check_crop, {"size": [9, 8, 8], "spacing_mm": [1, 1, 1]}, "must be halved at least once"),
-        (check_network, {"tasks": {"segmentation": 1.0}}, "does not learn its endpoint"),
+        (
+            check_network,
+            {"endpoint": "response", "network": {"tasks": {"segmentation": 1.0}}},
+            "does not learn its endpoint",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -372,7 +377,8 @@ def study(root: Path, n: int = 24, name: str = "dev", seed: int = 0, role: str =
     rows, folder = blobs(n, seed), root / name / "crop-box"
     subjects = pd.DataFrame({
         "cohort": name, "subject": [f"{name.upper()}{i:03d}" for i in range(n)], "session": "", "site": "S",
-        "batch": "01", "role": role, "response": rows.labels.numpy().astype(float), "age": 60.0 + np.arange(n) % 7,
+        "batch": "01", "role": role, "response": rows.labels["response"].numpy().astype(float),
+        "age": 60.0 + np.arange(n) % 7,
     })  # fmt: skip
     manifest = subjects[["cohort", "subject", "session"]].assign(status="ok", reason="", digest="d")
     manifest.loc[0, ["status", "reason"]] = ["failed", "the region is empty after cropping"]
@@ -496,7 +502,7 @@ def test_corrupted_weights_and_lost_crops_are_refused(trained: dict[str, Any], t
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(FreezeError, match="the weights cannot be read; where: seed-1"):
         load_model("network", copied)
-    small = build(Shape(2, SIZE, 1), {**SPEC, "width": 2})
+    small = build(Shape(2, SIZE, 1, HEADS), {**SPEC, "width": 2})
     save_file({name: tensor.numpy() for name, tensor in small.state_dict().items()}, weights)
     with pytest.raises(FreezeError, match="belong to another network"):
         load_model("network", copied)

@@ -249,7 +249,8 @@ def test_networks_training_and_ablation(tree: tuple[Path, dict[str, Any]]) -> No
     pair = next(r for r in found["network_tasks"].rows if r.cells[0].text.startswith("Phantom external"))
     assert pair.cells[4].text == "0.05 (\N{MINUS SIGN}0.05 to 0.25)"
     drawn = next(block for block in part.blocks if isinstance(block, Figure))
-    assert drawn.alt == "Response loss by epoch of 4 trainings of Deep"
+    label = tree[1]["endpoints"]["response"]["label"]
+    assert drawn.alt == f"Loss of {label} by epoch of 4 trainings of Deep"
     assert str(drawn.svg).count("<polygon") == 5, "a mark at the kept epoch of each training, and one in the key"
 
 

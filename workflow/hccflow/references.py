@@ -106,7 +106,7 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any]) -> No
                 raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, models")
     if model["kind"] == "network":
         _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
-        check_network(model["network"], f"{where}.network")
+        check_network(model, where)
     elif model["kind"] == "fusion":
         _check_fusion(name, model, config["models"])
         check_learner(model, where)

@@ -29,16 +29,18 @@ Map = NDArray[np.float32]
 METHODS = ("gradcam", "hirescam")
 
 
-def class_activation(network: nn.Module, rows: Rows, sign: float, method: str) -> Map:
-    """Class activation map of the response on the encoder's last maps.
+def class_activation(network: nn.Module, rows: Rows, head: str, sign: float, method: str) -> Map:
+    """Class activation map of a head on the encoder's last maps.
 
     Parameters
     ----------
     network : torch.nn.Module
         Of the registry: its ``encoder`` gives the maps.
     rows : Rows
+    head : str
+        Name of the head; of several logits (hazards of intervals) their sum is explained.
     sign : float
-        1 explains the event, -1 its absence.
+        1 explains the event (a high risk), -1 its absence.
     method : str
         One of `METHODS`.
 
@@ -58,7 +60,7 @@ def class_activation(network: nn.Module, rows: Rows, sign: float, method: str) -
     hook = encoder.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            (sign * network(rows.images, rows.clinical)["response"]).sum().backward()
+            (sign * network(rows.images, rows.clinical)[head]).sum().backward()
     finally:
         hook.remove()
     maps = kept[0]
@@ -95,12 +97,11 @@ class Explanation:
     reason: str
 
 
-def explain(networks: Sequence[nn.Module], row: Rows, probability: float, seed: int, method: str) -> Explanation:
-    """Explain an ensemble's answer for one case (`row` of length 1): the event where its probability is over half."""
-    sign = 1.0 if probability >= 0.5 else -1.0
-    cam = np.mean([class_activation(network, row, sign, method)[0] for network in networks], axis=0)
+def explain(networks: Sequence[nn.Module], row: Rows, head: str, sign: float, seed: int, method: str) -> Explanation:
+    """Explain an ensemble's answer for one case (`row` of length 1); see `class_activation`."""
+    cam = np.mean([class_activation(network, row, head, sign, method)[0] for network in networks], axis=0)
     random = np.mean(
-        [class_activation(redrawn(n, seed + i), row, sign, method)[0] for i, n in enumerate(networks)], axis=0
+        [class_activation(redrawn(n, seed + i), row, head, sign, method)[0] for i, n in enumerate(networks)], axis=0
     )
     mask = row.masks[0, 0].cpu().numpy() > 0.5
     total, fraction = float(cam.sum()), float(mask.mean())

@@ -40,14 +40,14 @@ class Rows:
         Z-scores.
     masks : Tensor, shape (n, 1, k, j, i)
     clinical : Tensor, shape (n, predictors)
-    labels : Tensor, shape (n,)
-        0, 1, or NaN where unknown.
+    labels : dict of Tensor, shape (n,)
+        0, 1, or NaN where unknown, for each head.
     """
 
     images: Tensor
     masks: Tensor
     clinical: Tensor
-    labels: Tensor
+    labels: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,12 +55,14 @@ class Rows:
     def take(self, places: Sequence[int] | np.ndarray) -> Rows:
         """Some of the rows."""
         where = torch.as_tensor(np.asarray(places, dtype=np.int64))
-        return Rows(self.images[where], self.masks[where], self.clinical[where], self.labels[where])
+        labels = {name: values[where] for name, values in self.labels.items()}
+        return Rows(self.images[where], self.masks[where], self.clinical[where], labels)
 
     def to(self, device: torch.device) -> Rows:
         """Move the rows to a device, the images with channels last."""
         images = self.images.to(device, memory_format=torch.channels_last_3d)
-        return Rows(images, self.masks.to(device), self.clinical.to(device), self.labels.to(device))
+        labels = {name: values.to(device) for name, values in self.labels.items()}
+        return Rows(images, self.masks.to(device), self.clinical.to(device), labels)
 
 
 @dataclass
@@ -94,8 +96,9 @@ def train_network(
     rows : Rows
         Training rows.
     stop : Rows or None
-        Rows that decide when to stop: the state after the epoch with the smallest response loss on them (mean of the
-        last `SMOOTH` epochs) is kept, and training ends when `patience` epochs were no better. None: train `epochs`.
+        Rows that decide when to stop: the state after the epoch with the smallest loss of the heads on them (mean of
+        the last `SMOOTH` epochs) is kept, and training ends when `patience` epochs were no better. None: train
+        `epochs`.
     seed : int
         Names initial weights, order of rows, augmentation and dropout.
     epochs : int, optional
@@ -127,7 +130,9 @@ def train_network(
         losses = _epoch(network, task, optimiser, rows, spec, np.random.SeedSequence([seed, epoch]), epoch, where)
         row: dict[str, Any] = {"epoch": epoch + 1, **{f"train_{name}": value for name, value in losses.items()}}
         if stop is not None:
-            row |= {f"stop_{name}": value for name, value in judge(network, task, stop, spec["batch_size"]).items()}
+            found = judge(network, task, stop, spec["batch_size"])
+            row |= {f"stop_{name}": value for name, value in found.items()}
+            row["stop_loss"] = sum(task.weights[head] * found[head] for head in shape.heads)
         history.append(row)
         if stop is not None and best_epoch(history) == epoch + 1:
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
@@ -148,14 +153,14 @@ def learning_rate(spec: Mapping[str, Any], step: int, per_epoch: int) -> float:
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
-    """Epoch with the smallest smoothed response loss on the stopping rows, the first of equal ones; from 1."""
-    losses = np.array([row["stop_response"] for row in history])
+    """Epoch with the smallest smoothed loss of the heads on the stopping rows, the first of equal ones; from 1."""
+    losses = np.array([row["stop_loss"] for row in history])
     smooth = [losses[max(0, i + 1 - SMOOTH) : i + 1].mean() for i in range(len(losses))]
     return int(np.argmin(smooth)) + 1
 
 
 def _done(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
-    stops = bool(history) and "stop_response" in history[0]
+    stops = bool(history) and "stop_loss" in history[0]
     return stops and len(history) - best_epoch(history) >= patience
 
 
@@ -189,7 +194,7 @@ def _epoch(
         images, masks = augment(batch.images, batch.masks, STRENGTHS[spec["augment"]], rng)
         with autocast(images.device):
             outputs = network(images.contiguous(memory_format=torch.channels_last_3d), batch.clinical)
-        loss, losses = task(outputs, {"response": batch.labels, "segmentation": masks})
+        loss, losses = task(outputs, {**batch.labels, "segmentation": masks})
         if not torch.isfinite(loss):
             raise FitError(
                 "the loss is not a number", where=f"{where}, epoch {epoch + 1}, batch {number + 1}",
@@ -224,7 +229,7 @@ def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
 
 def judge(network: nn.Module, task: FixedWeights, rows: Rows, size: int) -> dict[str, float]:
     """Loss of each task on rows that did not teach."""
-    _, losses = task(outputs_of(network, rows, size), {"response": rows.labels, "segmentation": rows.masks})
+    _, losses = task(outputs_of(network, rows, size), {**rows.labels, "segmentation": rows.masks})
     return {name: float(value) for name, value in losses.items()}
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hccflow.networks.options import SEGMENTATION
+
 
 def response_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Mean binary cross-entropy of logits over the rows whose label is known (not NaN); 0 when none is.
@@ -46,9 +48,6 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     return ((entropy + dice) * known).sum() / known.sum().clamp(min=1)
 
 
-LOSSES = {"response": response_loss, "segmentation": segmentation_loss}
-
-
 class FixedWeights(nn.Module):
     """Weighted sum of task losses with the weights of the configuration; a task of weight 0 is not computed.
 
@@ -61,6 +60,9 @@ class FixedWeights(nn.Module):
 
     def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, and the loss of each task."""
-        parts = {task: LOSSES[task](outputs[task], targets[task]) for task in self.weights}
+        parts = {
+            task: (segmentation_loss if task == SEGMENTATION else response_loss)(outputs[task], targets[task])
+            for task in self.weights
+        }
         total = torch.stack([self.weights[task] * loss for task, loss in parts.items()]).sum()
         return total, {task: loss.detach() for task, loss in parts.items()}

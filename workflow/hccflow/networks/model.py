@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hccflow.networks.state import load_weights, read_tensors, write_tensors
 from hccflow.tables import write_text
 
 log = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class NetworkModel:
     networks: tuple[nn.Module, ...]
 
     @property
+    def head(self) -> str:
+        """Head of the model's endpoint, the first one."""
+        return next(iter(self.shape.heads))
+
+    @property
     def selected(self) -> list[str]:
         """Predictors that it uses: the crop, and clinical ones."""
         return [f"crop {self.spec['crop']}", *(self.preparation.names if self.preparation is not None else [])]
@@ -60,21 +65,21 @@ class NetworkModel:
     def rows(self, x: pd.DataFrame, crops: Crops, labels: np.ndarray | None = None) -> Rows:
         """Inputs of encoded rows (indexed by rows of the crops)."""
         clinical = self.preparation.apply(x).to_numpy(np.float32) if self.preparation is not None else None
-        return make_rows(x, crops, self.scaling, clinical, labels)
+        return make_rows(x, crops, self.scaling, clinical, {} if labels is None else {self.head: labels})
 
     def outputs(self, rows: Rows) -> list[dict[str, np.ndarray]]:
-        """``response`` (probabilities) and ``features`` of each seed's network."""
+        """Probabilities of the head and ``features`` of each seed's network."""
         device = choose_device(self.spec["device"])
         found = []
         for network in self.networks:
             out = outputs_of(network.to(device), rows.to(device), self.spec["batch_size"])
-            probability = torch.sigmoid(out["response"].double())
-            found.append({"response": probability.cpu().numpy(), "features": out["features"].cpu().numpy()})
+            probability = torch.sigmoid(out[self.head].double())
+            found.append({self.head: probability.cpu().numpy(), "features": out["features"].cpu().numpy()})
         return found
 
     def score(self, x: pd.DataFrame, crops: Crops) -> np.ndarray:
         """Probability of the event for encoded rows: the mean over seeds."""
-        return np.mean([out["response"] for out in self.outputs(self.rows(x, crops))], axis=0)
+        return np.mean([out[self.head] for out in self.outputs(self.rows(x, crops))], axis=0)
 
     def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
         """Probabilities of rows of tables, NaN with a reason for rows that have no crop.
@@ -105,7 +110,7 @@ class NetworkModel:
         """Write ``model.json`` and one ``seed-<n>.safetensors`` per network."""
         data = {
             "format": FORMAT, "kind": "network", "network": dict(self.spec), "encoding": self.encoding.to_json(),
-            "shape": {"channels": self.shape.channels, "size": list(self.shape.size), "clinical": self.shape.clinical},
+            "shape": asdict(self.shape),
             "preparation": self.preparation.to_json() if self.preparation is not None else None,
             "scaling": {"mean": self.scaling.mean, "sd": self.scaling.sd}, "seeds": len(self.networks),
         }  # fmt: skip
@@ -127,7 +132,7 @@ def load_network(folder: Path) -> NetworkModel:
     if data.get("format") != FORMAT or data.get("kind") != "network":
         raise FreezeError("not a network of this version", where=path, expected=f"format {FORMAT}", todo="train again")
     spec, encoding = data["network"], Encoding(tuple(data["encoding"]["clinical"]), ())
-    shape = Shape(data["shape"]["channels"], tuple(data["shape"]["size"]), data["shape"]["clinical"])
+    shape = Shape(**{**data["shape"], "size": tuple(data["shape"]["size"])})
     networks = []
     for number in range(data["seeds"]):
         network = build(shape, spec)
@@ -140,15 +145,14 @@ def load_network(folder: Path) -> NetworkModel:
 
 
 def make_rows(
-    x: pd.DataFrame, crops: Crops, scaling: Scaling, clinical: np.ndarray | None, labels: np.ndarray | None
+    x: pd.DataFrame, crops: Crops, scaling: Scaling, clinical: np.ndarray | None, labels: Mapping[str, np.ndarray]
 ) -> Rows:
     """Gather what a network needs of rows; `x` is indexed by rows of the crops."""
     places = torch.as_tensor(x.index.to_numpy(np.int64))
-    known = np.full(len(x), np.nan) if labels is None else labels
     prepared = np.zeros((len(x), 0), dtype=np.float32) if clinical is None else clinical
     return Rows(
         scaling.apply(crops.images[places]), crops.masks[places], torch.from_numpy(prepared),
-        torch.tensor(known, dtype=torch.float32),
+        {name: torch.tensor(values, dtype=torch.float32) for name, values in labels.items()},
     )  # fmt: skip
 
 
@@ -164,6 +168,7 @@ class Fitted:
 def fit_network(
     fold: Fold,
     spec: Mapping[str, Any],
+    heads: Mapping[str, int],
     encoding: Encoding,
     crops: Crops,
     *,
@@ -181,6 +186,8 @@ def fit_network(
         Training rows, encoded, indexed by rows of `crops`.
     spec : mapping
         Entry ``network`` of the configuration.
+    heads : mapping
+        Number of logits of each head, that of the model's endpoint first.
     encoding : Encoding
         Clinical predictors; may have none.
     crops : Crops
@@ -194,8 +201,8 @@ def fit_network(
     scaling = fold.fit("intensity", learn_scaling, crops)
     clinical = prepared.x.to_numpy(np.float32) if preparation is not None else None
     size = crops.images.shape[1:]
-    shape = Shape(size[0], tuple(size[:0:-1]), len(preparation.names) if preparation is not None else 0)
-    rows = make_rows(fold.x, crops, scaling, clinical, fold.y)
+    shape = Shape(size[0], tuple(size[:0:-1]), len(preparation.names) if preparation is not None else 0, heads)
+    rows = make_rows(fold.x, crops, scaling, clinical, {next(iter(heads)): fold.y})
     networks, best, history = [], [], []
     for number in range(spec["seeds"]):
         seed = int(np.random.SeedSequence((*fold.path, 7, number)).generate_state(1)[0])

@@ -9,8 +9,8 @@ from hccflow.errors import ConfigError
 
 #: Names of the registry (`hccflow.networks.registry.NETWORKS` holds their builders).
 ARCHITECTURES = ("multitask_encoder",)
-#: Things that a network can learn; `response` is the endpoint of the model.
-TASKS = ("response", "segmentation")
+#: The one thing to learn that is no endpoint.
+SEGMENTATION = "segmentation"
 #: Fewest voxels along an axis of the encoder's last map, and the most stages.
 LAST_MAP, MOST_STAGES = 4, 5
 
@@ -37,11 +37,11 @@ def check_crop(box: Mapping[str, Any], where: str) -> None:
         )  # fmt: skip
 
 
-def check_network(spec: Mapping[str, Any], where: str) -> None:
+def check_network(model: Mapping[str, Any], where: str) -> None:
     """Refuse tasks that teach nothing."""
-    weights = spec["tasks"]
-    if not weights.get("response"):
+    weights, endpoint = model["network"]["tasks"], model["endpoint"]
+    if not weights.get(endpoint):
         raise ConfigError(
-            "the network does not learn its endpoint", where=f"{where}.tasks", expected="a positive weight of response",
-            found=weights,
+            "the network does not learn its endpoint", where=f"{where}.network.tasks",
+            expected=f"a positive weight of {endpoint}", found=weights,
         )  # fmt: skip

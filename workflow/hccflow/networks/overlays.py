@@ -74,7 +74,8 @@ def explain_cohort(
         one = subjects.merge(pd.DataFrame([{key: case[key] for key in KEYS}]), on=KEYS)
         x, found = model.inputs(one, crops)
         row = model.rows(x, found)
-        results = {m: explain(model.networks, row, case["y_prob"], seed + 1000 * place, m) for m in METHODS}
+        sign = 1.0 if case["y_prob"] >= 0.5 else -1.0
+        results = {m: explain(model.networks, row, model.head, sign, seed + 1000 * place, m) for m in METHODS}
         name = case_file(case["subject"], case["session"], "cam", desc=case["chosen"], ext=".png").name
         _draw(row, results, case, out / name)
         rows += [

@@ -6,7 +6,7 @@ amplitude of a tumour's texture is something to learn from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -96,8 +96,10 @@ class AttentivePooling(nn.Module):
         return torch.cat([*pooled, maps[-1].float().mean(dim=(2, 3, 4))], dim=1)
 
 
-class Head(nn.Module):
-    """One hidden layer over pooled features and clinical variables, which join here: late, and trained with the rest.
+class Heads(nn.Module):
+    """One hidden layer over pooled features and clinical variables, and a linear head on it for each endpoint.
+
+    Clinical variables join here: late, and trained with the rest.
 
     Parameters
     ----------
@@ -105,16 +107,22 @@ class Head(nn.Module):
         Number of pooled features and of clinical predictors (0 for none).
     hidden : int
         Size of the hidden layer, whose values are the deep features.
+    dropout : float
+        Dropout of the deep features.
+    heads : mapping
+        Number of logits of each head, by its name.
     """
 
-    def __init__(self, pooled: int, clinical: int, hidden: int, dropout: float) -> None:
+    def __init__(self, pooled: int, clinical: int, hidden: int, dropout: float, heads: Mapping[str, int]) -> None:
         super().__init__()
+        self.heads = dict(heads)
         self.norm = nn.BatchNorm1d(pooled)
         self.hidden = nn.Linear(pooled + clinical, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden, 1)
+        self.out = nn.Linear(hidden, sum(heads.values()))
 
-    def forward(self, pooled: Tensor, clinical: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, shape (n,), and deep features, shape (n, hidden)."""
+    def forward(self, pooled: Tensor, clinical: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits of each head, shape (n,) or, of several, (n, logits); and deep features, shape (n, hidden)."""
         features = functional.leaky_relu(self.hidden(torch.cat([self.norm(pooled), clinical], dim=1)), 0.01)
-        return self.out(self.dropout(features))[:, 0], features
+        parts = self.out(self.dropout(features)).split(list(self.heads.values()), dim=1)
+        return {n: x[:, 0] if x.shape[1] == 1 else x for n, x in zip(self.heads, parts, strict=True)}, features

@@ -64,18 +64,19 @@ def train_fold(
         A training fold has one class, or the loss is not a number.
     """
     rows, encoding, images, about = _open(name, settings, subjects, split, crops, threads)
+    spec = settings["models"][name]
     wanted = [part for part in rows.folds() if (part[0].repeat, part[0].fold) == (repeat, fold)]
     if not wanted:
         raise ConfigError("no such fold in the split", where="--fold", found=f"repeat {repeat}, fold {fold}")
     training, places, held = wanted[0]
     folder = _work(work, about, f"{repeat}-{fold}")
-    fitted = fit_network(training, settings["models"][name]["network"], encoding, images, work=folder)
+    fitted = fit_network(training, spec["network"], {spec["endpoint"]: 1}, encoding, images, work=folder)
     scores = judge(rows, training, places, fitted.model.score(held, images)).drop(columns="place")
     _write_model(fitted, out)
     write_table(scores, out / "predictions.tsv")
     write_table(pd.DataFrame(rows.log, columns=FITS), out / "fits.tsv")
     write_table(fitted.history.assign(repeat=repeat, fold=fold), out / "history.tsv")
-    spread = np.std([o["response"] for o in fitted.model.outputs(fitted.model.rows(held, images))], axis=0)
+    spread = np.std([o[spec["endpoint"]] for o in fitted.model.outputs(fitted.model.rows(held, images))], axis=0)
     facts = {
         **about, "repeat": repeat, "fold": fold, "best_epochs": fitted.best_epochs,
         "seed_sd": round(float(spread.mean()), 6), "selected": fitted.model.selected,
@@ -136,7 +137,9 @@ def train_network(
 
     epochs = max(1, round(float(np.median([epoch for fact in facts for epoch in fact["best_epochs"]]))))
     final_fold, folder = rows.all(), _work(work, about, "final")
-    fitted = fit_network(final_fold, settings["models"][name]["network"], encoding, images, epochs=epochs, work=folder)
+    spec = settings["models"][name]
+    heads = {spec["endpoint"]: 1}
+    fitted = fit_network(final_fold, spec["network"], heads, encoding, images, epochs=epochs, work=folder)
     log.info("%s: final networks trained on %d rows for %d epochs", name, len(final_fold.y), epochs)
     used = [fact["selected"] for fact in facts]
     every = list(dict.fromkeys(n for names in [*used, fitted.model.selected] for n in names))
@@ -164,7 +167,7 @@ def _open(
 ) -> tuple[Development, Encoding, Crops, dict[str, str]]:
     """Training rows with their crops, and what a fold's result depends on."""
     spec = settings["models"][name]["network"]
-    check_network(spec, f"models.{name}.network")
+    check_network(settings["models"][name], f"models.{name}")
     prepare(choose_device(spec["device"]), threads)
     rows, encoding = development(name, settings, subjects, split)
     images = read_crops(rows.rows, crops)

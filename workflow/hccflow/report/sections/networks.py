@@ -46,7 +46,7 @@ def _but_segmentation(model: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     network = {key: value for key, value in model["network"].items() if key != "tasks"}
     rest = {key: value for key, value in model.items() if key not in ("label", "network")}
-    return {**rest, "network": network, "response": _tasks(model).get("response")}
+    return {**rest, "network": network, "weight": _tasks(model).get(model["endpoint"])}
 
 
 def _training(results: Results, models: list[str]) -> Table:
@@ -80,13 +80,15 @@ def _folds(results: Results, model: str) -> list[dict[str, Any]]:
 
 
 def _curves(results: Results, model: str) -> Figure | None:
-    """Losses of the response over epochs in every fold and seed, and where each network stopped."""
+    """Losses of the model's endpoint over epochs in every fold and seed, and where each network stopped."""
     source = f"train/{model}/history.tsv"
     table = results.table(source)
-    if table is None or "stop_response" not in table or table["stop_response"].isna().all():
+    endpoint = results.settings["models"][model]["endpoint"]
+    train, stop = f"train_{endpoint}", f"stop_{endpoint}"
+    if table is None or stop not in table or table[stop].isna().all():
         return None
-    table = table[table["stop_response"].notna()]
-    lines: dict[str, list[list[tuple[float, float]]]] = {"train_response": [], "stop_response": []}
+    table = table[table[stop].notna()]
+    lines: dict[str, list[list[tuple[float, float]]]] = {train: [], stop: []}
     marks = []
     best: dict[tuple[int, ...], int] = {
         (fact["repeat"], fact["fold"], seed): epoch
@@ -98,15 +100,15 @@ def _curves(results: Results, model: str) -> Figure | None:
         for name, found in lines.items():
             found.append([(float(x), float(y)) for x, y in part[["epoch", name]].to_numpy()])
         kept = best.get(tuple(int(v) for v in np.asarray(key)))
-        at = part[part["epoch"] == kept][["epoch", "stop_response"]]
+        at = part[part["epoch"] == kept][["epoch", stop]]
         marks += [(float(x), float(y)) for x, y in at.to_numpy()]
-    label = results.label("models", model)
-    alt = f"Response loss by epoch of {len(lines['stop_response'])} trainings of {label}"
+    label, learnt = results.label("models", model), results.label("endpoints", endpoint)
+    alt = f"Loss of {learnt} by epoch of {len(lines[stop])} trainings of {label}"
     named = [
-        ("on training subjects, augmented", lines["train_response"]),
-        ("on stopping subjects", lines["stop_response"]),
+        ("on training subjects, augmented", lines[train]),
+        ("on stopping subjects", lines[stop]),
     ]
-    svg = curves(named, marks, "Epoch", "Response loss", "weights that were kept", alt=alt)
+    svg = curves(named, marks, "Epoch", f"Loss of {learnt}", "weights that were kept", alt=alt)
     return Figure(caption("network_curves", model=label), alt, [source], svg=svg)
 
 
