@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
-from hccflow.metrics.agreement import auc_ceiling, cohen_kappa, icc, multi_kappa
+from hccflow.metrics.agreement import auc_ceiling, cohen_kappa, icc, limits_of_agreement, lin_ccc, multi_kappa
 
 # Shrout and Fleiss 1979, table 2; their ICC(2,1) = .29 and ICC(3,1) = .71. Intervals as R's psych prints them.
 SHROUT_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -74,7 +74,8 @@ def test_cohen_kappa_equals_statsmodels(pairs):
         assert found.value == pytest.approx(1) or 1 in (len(set(first)), len(set(second)))
         assert "no interval" in found.reason
     else:
-        assert (found.ci_low, found.ci_high) == pytest.approx((expected.kappa_low, expected.kappa_upp), abs=1e-9)
+        limits = np.clip([expected.kappa_low, expected.kappa_upp], -1, 1)
+        assert (found.ci_low, found.ci_high) == pytest.approx(tuple(limits), abs=1e-9)
 
 
 def test_kappa_of_three_readers():
@@ -98,3 +99,49 @@ def test_auc_ceiling_is_the_auc_of_the_other_readers_label():
     assert found.value == pytest.approx(roc_auc_score(b, a))
     assert found.ci_low < found.value < found.ci_high
     assert auc_ceiling(a, np.ones(50)).value is None
+
+
+def test_a_kappa_from_few_subjects_stays_below_one_and_says_so():
+    found = cohen_kappa([0, 0, 0, 1], [0, 0, 1, 1])
+    assert found.ci_high == 1
+    assert found.ci_method.endswith("cut to [-1, 1]")
+
+
+def test_lin_is_one_on_the_line_of_identity_only_and_its_interval_is_that_of_the_jackknife():
+    rng = np.random.default_rng(8)
+    first = rng.normal(50, 10, 400)
+    second = first + 2 + rng.normal(0, 4, 400)
+    found = lin_ccc(first, second)
+    deviations = (first - first.mean()) @ (second - second.mean()) / 400
+    expected = 2 * deviations / (first.var() + second.var() + (first.mean() - second.mean()) ** 2)
+    assert found.value == pytest.approx(expected, rel=1e-12)
+    keep = ~np.eye(400, dtype=bool)
+    z = np.arctanh([lin_ccc(first[rows], second[rows]).value for rows in keep])
+    error = np.sqrt(399 / 400 * ((z - z.mean()) ** 2).sum())
+    half = (np.arctanh(found.ci_high) - np.arctanh(found.ci_low)) / 2
+    assert half == pytest.approx(1.959964 * error, rel=0.1)
+    assert lin_ccc(first, first).value == pytest.approx(1)
+    assert lin_ccc(first, first).ci_low is None
+    assert lin_ccc(first, first + 20).value < 0.5
+    assert lin_ccc(np.ones(9), np.ones(9)).reason == "no variance: every measurement is the same"
+    assert lin_ccc(np.ones(9), np.arange(9)).value == 0
+
+
+def test_limits_of_agreement_as_bland_and_altman_have_them():
+    # Bland and Altman 1986, peak expiratory flow by two meters, 17 subjects: bias -2.1, s 38.8, limits -79.7 and 75.5
+    # (they round and use 2 s).
+    wright = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+    mini = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+    found = limits_of_agreement(mini, wright)
+    assert found["bias"].value == pytest.approx(-2.1, abs=0.05)
+    sd = (found["loa_high"].value - found["loa_low"].value) / (2 * 1.96)
+    assert sd == pytest.approx(38.8, abs=0.05)
+    # Their intervals: bias -22.0 to 17.8; lower limit -114.3 to -45.1, upper limit 40.9 to 110.1, from a standard error
+    # of sqrt(3 s^2 / n), which stands for 1 / n + 1.96^2 / (2 (n - 1)).
+    assert (found["bias"].ci_low, found["bias"].ci_high) == pytest.approx((-22.0, 17.8), abs=0.1)
+    assert (found["loa_low"].ci_low, found["loa_low"].ci_high) == pytest.approx((-114.3, -45.1), abs=3)
+    shifted = limits_of_agreement([1.0, 2, 3], [2.0, 3, 4])
+    assert shifted["bias"].value == 1
+    assert shifted["loa_low"].ci_low is None
+    assert "every difference is the same" in shifted["loa_low"].reason
+    assert limits_of_agreement([1.0, np.nan], [2.0, 3])["bias"].value is None

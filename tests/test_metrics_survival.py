@@ -27,6 +27,7 @@ from hccflow.metrics.km import kaplan_meier, median_follow_up, restricted_mean_d
 from hccflow.metrics.logrank import Weight, log_rank
 from hccflow.metrics.nomogram import formula, nomogram
 from hccflow.metrics.spline import restricted_cubic, spline_hazard
+from hccflow.metrics.time_varying import fit_log_time
 from hccflow.metrics.zph import TRANSFORMS, zph
 
 HERE = Path(__file__).parent
@@ -494,3 +495,22 @@ def test_proportional_hazards_are_accepted_and_crossing_ones_found(transform: st
     crossing = np.where(x == 1, rng.weibull(3.0, 600), rng.weibull(0.7, 600)) + 0.01
     assert zph(proportional, transform)["GLOBAL"].p > 0.001
     assert zph(fit_cox(x[:, None], crossing, np.ones(600), ["x"]), transform)["GLOBAL"].p < 1e-6
+
+
+def test_a_hazard_ratio_that_changes_is_found_and_what_has_no_maximum_is_named(sample: pd.DataFrame) -> None:
+    x, time, event = sample["x"], sample["time"], sample["event"]
+    fit = fit_log_time(x, time, event)
+    units = fit_log_time(x * 10 + 3, time * 7, event)
+    assert units.slope().value == pytest.approx(fit.slope().value / 10, rel=1e-8)
+    assert units.at(14).value == pytest.approx(fit.at(2).value / 10, rel=1e-8)
+    flipped = fit_log_time(-x, time, event)
+    assert flipped.at(5).value == pytest.approx(-fit.at(5).value, rel=1e-8)
+    with_zero = time.where(time > 1, 0)
+    assert fit_log_time(x, with_zero, event).reason == "an event at time 0 has no logarithm"
+    assert fit.at(0).value is None
+    once = fit_log_time(x, np.full(len(x), 5.0), event)
+    assert once.reason == "events at one time only"
+    assert "constant" in fit_log_time(np.ones(len(x)), time, event).reason
+    assert fit_log_time(-time, time, event).reason == MONOTONE
+    with pytest.raises(HccflowError, match="events"):
+        fit_log_time(x, time, np.zeros(len(x), bool))

@@ -101,9 +101,11 @@ def test_estimates() -> None:
     assert estimate(None).note == "not computed in this run"
     narrow = metrics_table([Estimate(1.0004, 1.0001, 1.0008).row("cox_hr"), Estimate(1.0, 1.0, 1.0).row("auc")])
     assert [estimate(row).text for row in narrow.to_dict("records")] == [
-        "1.00 (1.00 to 1.00)",
+        "1.00",
         "1.000 (1.000 to 1.001)",
     ]
+    sparse = metrics_table([Estimate(2.0, 0.1, 40.0, reason="sparse: 1 subjects, 1 events").row("cox_hr")])
+    assert estimate(sparse.to_dict("records")[0]).note == "sparse: 1 subjects, 1 events"
 
 
 def test_sources_are_condensed() -> None:

@@ -67,7 +67,8 @@ def test_by_hand_writes_metrics_curves_and_figures(tmp_path: Path) -> None:
         "km_survival", "n_at_risk", "km_median", "logrank_chi2", "logrank_stratified_chi2", "rmst", "rmst_difference",
         "cox_coef", "cox_hr", "cox_hr_sd", "zph_chi2", "c_harrell", "c_uno", "c_uno_tau", "auc_t", "brier_t", "ibs",
         "cif", "fine_gray_coef", "gray_chi2", "c_difference", "cox_ridge_coef", "follow_up_median", "cox_added_chi2",
-        "cox_hr_before", "cox_hr_after", "oe_ratio_t", "calibration_slope_t", "spline_chi2",
+        "cox_hr_before", "cox_hr_after", "cox_log_time_coef", "cox_hr_t", "oe_ratio_t",
+        "calibration_slope_t", "spline_chi2",
     }  # fmt: skip
     assert wanted <= set(metrics["metric"])
     keys = ["endpoint", "cohort", "group", "model", "comparator", "metric", "at"]

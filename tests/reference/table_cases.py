@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hccflow.metrics.agreement import icc
+from hccflow.metrics.agreement import icc, limits_of_agreement, lin_ccc
 from hccflow.models.lasso import lasso_path
 from hccflow.relate.correlation import correlation
 
@@ -39,6 +39,12 @@ def _icc(case: Case) -> Iterator[Row]:
                 yield Row(case.name, f"icc {name} {kind}{side}", mine, theirs, tolerance)
     constant = icc(pd.read_csv(case.folder / "icc_constant.csv"), "agreement")
     yield Row(case.name, "icc constant", constant.value, r["constant"]["icc"], 0)
+    one, two = pd.read_csv(case.folder / TABLES["r30x2"]).to_numpy().T
+    limits, theirs = limits_of_agreement(one, two), case.expected["bland_altman"]
+    yield Row(case.name, "Bland-Altman bias", limits["bias"].value, theirs["bias"], 1e-9)
+    for name, expected in zip(("loa_low", "loa_high"), theirs["loa"], strict=True):
+        yield Row(case.name, f"Bland-Altman {name}", limits[name].value, expected, 1e-9)
+    yield Row(case.name, "Lin ccc", lin_ccc(one, two).value, case.expected["lin_ccc"]["ccc_n"], 1e-9)
 
 
 def _training(case: Case, stats: Path) -> Iterator[Row]:

@@ -11,7 +11,7 @@ import pandas as pd
 from hccflow.enrol.criteria import ORDER
 from hccflow.enrol.endpoints import Endpoints, reader_labels
 from hccflow.enrol.response import Readings, adjudicate
-from hccflow.metrics.agreement import auc_ceiling, cohen_kappa, icc, multi_kappa
+from hccflow.metrics.agreement import auc_ceiling, cohen_kappa, icc, limits_of_agreement, lin_ccc, multi_kappa
 from hccflow.metrics.estimate import metrics_table
 
 
@@ -26,7 +26,8 @@ def agreement_table(
         Tidy metrics rows. ``group`` says who: ``1 and 2`` (a pair), ``all readers``, ``1 judged by 2`` (the AUC that a
         perfect predictor of reader 1 would have under reader 2's labels). Metrics: ``kappa`` (label),
         ``kappa_category`` (CR, PR, SD, PD), ``kappa_fleiss``, ``kappa_light``, ``icc`` (absolute agreement of the
-        baseline sum in the criterion's measure), ``icc_consistency``, ``auc_ceiling``.
+        baseline sum in the criterion's measure), ``icc_consistency``, ``ccc``, ``bias``, ``loa_low``, ``loa_high`` (the
+        same sums), ``auc_ceiling``.
     """
     rows: list[dict[str, Any]] = []
     for name, readings in endpoints.readings.items():
@@ -47,7 +48,10 @@ def _rows(readings: Readings, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         pair = f"{a} and {b}"
         rows.append(cohen_kappa(labels[a], labels[b]).row("kappa", group=pair))
         rows.append(cohen_kappa(codes[a], codes[b]).row("kappa_category", group=pair))
+        first, second = readings.baseline[a], readings.baseline[b]
         rows.append(icc(readings.baseline[[a, b]], "agreement").row("icc", group=pair))
+        rows.append(lin_ccc(first, second).row("ccc", group=pair))
+        rows += [value.row(name, group=pair) for name, value in limits_of_agreement(first, second).items()]
     every = "all readers"
     rows.append(multi_kappa(labels, "fleiss").row("kappa_fleiss", group=every))
     rows.append(multi_kappa(labels, "light").row("kappa_light", group=every))

@@ -1,10 +1,12 @@
-"""Agreement between readers: kappa, intraclass correlation, and the ceiling that disagreement puts on an AUC.
+"""Agreement between readers: kappa, intraclass and concordance correlation, limits of agreement, ceiling on an AUC.
 
 References
 ----------
 Cohen 1960, Educ Psychol Meas 20:37; Fleiss, Cohen, Everitt 1969, Psychol Bull 72:323 (variance of kappa).
 Fleiss 1971, Psychol Bull 76:378; Light 1971, Psychol Bull 76:365 (more than two readers).
 Shrout, Fleiss 1979, Psychol Bull 86:420; McGraw, Wong 1996, Psychol Methods 1:30 (ICC and its intervals).
+Bland, Altman 1986, Lancet 327:307 (limits of agreement); Lin 1989, Biometrics 45:255 and the correction of 2000,
+Biometrics 56:324 (concordance correlation and its variance on Fisher's scale).
 Cantor, Kattan 2000, Med Decis Making 20:468 (AUC of a binary test); Menon et al. 2015, ICML 37:125 (AUC under noisy
 labels); Zou, Donner 2008, Stat Med 27:1693 (interval of a sum from the intervals of its parts).
 """
@@ -20,6 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from hccflow.metrics.estimate import Estimate, undefined
+
+#: Standard deviations between the bias and a limit of agreement, as Bland and Altman print it.
+LIMIT = 1.96
 
 
 def complete_ratings(ratings: ArrayLike) -> NDArray[np.float64]:
@@ -67,7 +72,14 @@ def cohen_kappa(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -
     off = (1 - kappa) ** 2 * float((p * weights).sum() - (np.diag(p) * np.diag(weights)).sum())
     variance = (diagonal + off - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
     half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(variance)
-    return Estimate(float(kappa), float(kappa - half), float(kappa + half), "Fleiss-Cohen-Everitt", n=n)
+    return _cut(float(kappa), float(half), "Fleiss-Cohen-Everitt", n)
+
+
+def _cut(value: float, half: float, method: str, n: int) -> Estimate:
+    """Estimate with a symmetric interval, cut to [-1, 1] (and said so): no coefficient lies outside."""
+    low, high = max(-1.0, value - half), min(1.0, value + half)
+    cut = ", cut to [-1, 1]" if (low, high) != (value - half, value + half) else ""
+    return Estimate(value, low, high, method + cut, n=n)
 
 
 def _cross_table(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,7 +129,7 @@ def multi_kappa(ratings: ArrayLike, kind: Literal["fleiss", "light"], confidence
     if np.isnan(left_out).any():
         return Estimate(float(value), n=n, reason="no interval: one subject alone makes the second category")
     half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-    return Estimate(float(value), float(value - half), float(value + half), "jackknife", n=n)
+    return _cut(float(value), float(half), "jackknife", n)
 
 
 def icc(ratings: ArrayLike, kind: Literal["agreement", "consistency"], confidence: float = 0.95) -> Estimate:
@@ -180,6 +192,94 @@ def _bounds_agreement(
     low = n * (ms_rows - f_low * ms_error) / (f_low * rest + n * ms_rows)
     high = n * (f_high * ms_rows - ms_error) / (rest + n * f_high * ms_rows)
     return float(low), float(high)
+
+
+def lin_ccc(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Lin's concordance correlation of two readers' measurements: distance from the line of identity.
+
+    Parameters
+    ----------
+    first, second : array_like, shape (n,)
+        Measurements in one unit; NaN = missing, such pairs are left out.
+    confidence : float
+        Level of the interval, made on Fisher's z scale.
+
+    Returns
+    -------
+    Estimate
+        With variances over n, as Lin has them. Undefined with fewer than two pairs or without variance; without an
+        interval below three pairs, or where the pairs lie on a line or are uncorrelated.
+    """
+    pairs = complete_ratings(np.column_stack([np.asarray(first, float), np.asarray(second, float)]))
+    n = len(pairs)
+    if n < 2:
+        return undefined("fewer than two subjects measured by both readers", n=n)
+    mean, spread = pairs.mean(axis=0), pairs.var(axis=0)
+    if np.ptp(pairs) == 0:
+        return undefined("no variance: every measurement is the same", n=n)
+    shared = float(((pairs[:, 0] - mean[0]) * (pairs[:, 1] - mean[1])).mean())
+    value = 2 * shared / float(spread.sum() + (mean[0] - mean[1]) ** 2)
+    if n < 3 or min(spread) == 0:
+        reason = "fewer than three subjects" if n < 3 else "one of the readers measures the same in everybody"
+        return Estimate(value, n=n, reason=f"no interval: {reason}")
+    r = shared / float(np.sqrt(spread.prod()))
+    if np.isclose(abs(r), 1.0, rtol=0, atol=1e-12) or np.isclose(r, 0.0, atol=1e-12):
+        return Estimate(value, n=n, reason="no interval: the correlation is 0, 1 or -1")
+    shift = float((mean[0] - mean[1]) ** 2 / np.sqrt(spread.prod()))
+    # Lin's variance of z, with the sign of the second term as corrected in 2000.
+    variance = (
+        (1 - r**2) * value**2 / ((1 - value**2) * r**2)
+        + 2 * value**3 * (1 - value) * shift / (r * (1 - value**2) ** 2)
+        - value**4 * shift**2 / (2 * r**2 * (1 - value**2) ** 2)
+    ) / (n - 2)
+    if not variance > 0:
+        return Estimate(value, n=n, reason="no interval: Lin's variance is not positive here")
+    half = float(stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(variance))
+    low, high = np.tanh(np.arctanh(value) + np.array([-half, half]))
+    return Estimate(value, float(low), float(high), "Fisher z (Lin)", n=n)
+
+
+def limits_of_agreement(
+    first: ArrayLike, second: ArrayLike, confidence: float = 0.95
+) -> dict[Literal["bias", "loa_low", "loa_high"], Estimate]:
+    """Bland and Altman's bias (second minus first) and limits, bias -+ 1.96 standard deviations of the differences.
+
+    Parameters
+    ----------
+    first, second : array_like, shape (n,)
+        Measurements in one unit; NaN = missing, such pairs are left out.
+    confidence : float
+        Level of the intervals: of the bias by Student's t, of each limit with Bland and Altman's standard error
+        ``s sqrt(1 / n + 1.96^2 / (2 (n - 1)))``.
+
+    Returns
+    -------
+    dict
+        In the unit of the measurements; undefined with fewer than two pairs. The two limits hold 95 % of the
+        differences whatever the level of the intervals.
+    """
+    pairs = complete_ratings(np.column_stack([np.asarray(first, float), np.asarray(second, float)]))
+    n = len(pairs)
+    if n < 2:
+        none = undefined("fewer than two subjects measured by both readers", n=n)
+        return {"bias": none, "loa_low": none, "loa_high": none}
+    difference = pairs[:, 1] - pairs[:, 0]
+    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
+    t = float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+    half = t * sd * np.sqrt(1 / n + LIMIT**2 / (2 * (n - 1)))
+    reason = "" if sd > 0 else "no interval: every difference is the same"
+
+    def around(value: float, width: float, method: str, p: float | None = None) -> Estimate:
+        if sd == 0:
+            return Estimate(value, n=n, reason=reason)
+        return Estimate(value, float(value - width), float(value + width), method, p=p, n=n)
+
+    p = float(2 * stats.t.sf(abs(bias) / (sd / np.sqrt(n)), n - 1)) if sd > 0 else None
+    return {
+        "bias": around(bias, t * sd / np.sqrt(n), "t", p),
+        "loa_low": around(bias - LIMIT * sd, half, "Bland-Altman"),
+        "loa_high": around(bias + LIMIT * sd, half, "Bland-Altman"),
+    }
 
 
 def auc_ceiling(predicted: ArrayLike, judge: ArrayLike, confidence: float = 0.95) -> Estimate:

@@ -116,15 +116,16 @@ def logit_error(placed: Placements) -> float | None:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Paired DeLong test of two scores on the same rows; `z` and `p` are None where the difference has no variance."""
+    """Paired DeLong test of two scores on the same rows; `z` and `error` are None where there is no variance."""
 
     difference: Estimate
     covariance: float
-    z: float | None
+    z: float | None = None
+    error: float | None = None
 
 
 def paired_auc(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> PairedTest:
-    """Compare AUC(a) - AUC(b) on the rows that both scores have, by DeLong's paired test.
+    """Compare AUC(a) - AUC(b) on the rows that both scores have, by DeLong's paired test; limits are cut to [-1, 1].
 
     Raises
     ------
@@ -137,7 +138,7 @@ def paired_auc(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95)
     _, second = check_binary(y, b)
     n, events = len(labels), int(labels.sum())
     if reason := single_class(labels):
-        return PairedTest(undefined(reason, n=n, n_events=events), float("nan"), None)
+        return PairedTest(undefined(reason, n=n, n_events=events), float("nan"))
     one, two = placements(labels, first), placements(labels, second)
     shared = covariance(one, two)
     difference = one.auc - two.auc
@@ -145,11 +146,11 @@ def paired_auc(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95)
     # Rounding leaves about 1e-17 where the two scores rank every pair alike.
     if not variance > 1e-15:
         reason = "fewer than two events or non-events" if np.isnan(variance) else "the difference has no variance"
-        return PairedTest(Estimate(difference, n=n, n_events=events, reason=f"no test: {reason}"), shared, None)
+        return PairedTest(Estimate(difference, n=n, n_events=events, reason=f"no test: {reason}"), shared)
     error = float(np.sqrt(variance))
     half = float(norm.ppf((1 + level) / 2)) * error
     z = difference / error
-    estimate = Estimate(
-        difference, difference - half, difference + half, "DeLong, paired", float(2 * norm.sf(abs(z))), n, events
-    )
-    return PairedTest(estimate, shared, z)
+    low, high = max(-1.0, difference - half), min(1.0, difference + half)
+    method = "DeLong, paired" + (", cut to [-1, 1]" if low == -1 or high == 1 else "")
+    estimate = Estimate(difference, low, high, method, float(2 * norm.sf(abs(z))), n, events)
+    return PairedTest(estimate, shared, z, error)

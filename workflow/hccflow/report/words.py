@@ -71,14 +71,14 @@ def missing(value: Any) -> bool:
 
 
 def interval(row: Mapping[str, Any], digits: int = 2) -> str:
-    """Interval of a metrics row, ``0.61 to 0.92``, or empty when it has none."""
-    if missing(row["ci_low"]) or missing(row["ci_high"]):
+    """Interval of a metrics row, ``0.61 to 0.92``, or empty when it has none or one without width."""
+    if missing(row["ci_low"]) or missing(row["ci_high"]) or row["ci_low"] == row["ci_high"]:
         return ""
     return f"{number(row['ci_low'], digits)} to {number(row['ci_high'], digits)}"
 
 
 def estimate(row: Mapping[str, Any] | None, digits: int = 2, *, absent: str = "not computed in this run") -> Cell:
-    """Cell of a metrics row: ``0.78 (0.61 to 0.92)``, or a dash with the reason."""
+    """Cell of a metrics row: ``0.78 (0.61 to 0.92)`` with what was said about it, or a dash with the reason."""
     if row is None:
         return Cell(DASH, absent)
     if missing(row["value"]):
@@ -87,7 +87,8 @@ def estimate(row: Mapping[str, Any] | None, digits: int = 2, *, absent: str = "n
         while digits < MOST_DIGITS and number(row["ci_low"], digits) == number(row["ci_high"], digits):
             digits += 1  # a hazard ratio per ng/ml: 1.00 (1.00 to 1.00) says nothing
     text, span = number(row["value"], digits), interval(row, digits)
-    return Cell(f"{text} ({span})") if span else Cell(text, str(row["reason"] or ""))
+    note = "" if missing(row["reason"]) else str(row["reason"])
+    return Cell(f"{text} ({span})", note) if span else Cell(text, note)
 
 
 def p_cell(row: Mapping[str, Any] | None, *, absent: str = "not computed in this run") -> Cell:

@@ -75,13 +75,26 @@ def _curve_rows(sample: Sample, group: str, curve: Curve, settings: Settings) ->
     rows = []
     for k, t in enumerate(settings.times):
         limits = [float(v) if np.isfinite(v) else None for v in (low[k], high[k])]
-        value = Estimate(float(survival[k]), limits[0], limits[1], settings.conf_type, n=n, n_events=events)
+        reason = _without_width(float(survival[k]), float(t), float(curve.time[-1]))
+        value = Estimate(
+            float(survival[k]), limits[0], limits[1], settings.conf_type, n=n, n_events=events, reason=reason
+        )
         rows.append(value.row("km_survival", at=t, **where))
         rows.append(Estimate(float(risk[k]), n=n, n_events=events).row("n_at_risk", at=t, **where))
     rows.append(curve.median(settings.conf_type, settings.level).row("km_median", **where))
     if settings.tau is not None:
         rows.append(_restricted(sample, curve, settings.tau, settings.level).row("rmst", at=settings.tau, **where))
     return rows
+
+
+def _without_width(survival: float, t: float, last: float) -> str:
+    """Why a survival has limits that say nothing, or none, or is older than its time."""
+    reasons = [f"carried on from the last follow-up, day {last:g}"] if t > last else []
+    if survival == 1:
+        reasons.append("no event by then: an interval without width says nothing")
+    if survival == 0:
+        reasons.append("nobody is left: no interval")
+    return "; ".join(reasons)
 
 
 def _restricted(sample: Sample, curve: Curve, tau: float, level: float) -> Estimate:

@@ -25,11 +25,13 @@ from hccflow.metrics.cox import CoxFit, fit_cox
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.firth_cox import firth_cox
 from hccflow.metrics.spline import spline_hazard
+from hccflow.metrics.time_varying import fit_log_time
 from hccflow.metrics.zph import TRANSFORMS, zph
 from hccflow.survive.samples import Sample, design, outcome
 from hccflow.survive.settings import Settings
 
 Row = dict[str, Any]
+Array = np.ndarray[Any, Any]
 #: Fewer events per coefficient than this add Firth's estimates.
 EVENTS_PER_COEFFICIENT = 10
 #: Fewer events than this on one side of a yes-or-no covariate are said beside its hazard ratio, and add Firth's.
@@ -53,7 +55,7 @@ def hazard_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataF
     if cut is not None:
         high = (frame["score"] >= cut).where(frame["score"].notna()).astype("float64").rename("high")
         rows += _model(sample, settings, high.to_frame(), "low", {"high": ["high"]})
-    rows += _periods(sample, settings)
+    rows += _changing(sample, settings)
     spline_rows, curve = _spline(sample, settings)
     return rows + spline_rows, curve
 
@@ -167,28 +169,59 @@ def _added(sample: Sample, settings: Settings, X: pd.DataFrame, clinical: list[s
     return Estimate(chi2, p=float(stats.chi2.sf(chi2, 1)), n=full.n, n_events=full.events)
 
 
-def _periods(sample: Sample, settings: Settings) -> list[Row]:
-    """Hazard ratio of the score before and after the median event time: what to report when hazards cross."""
+def _changing(sample: Sample, settings: Settings) -> list[Row]:
+    """Hazard ratios of the score that change with time: what to report when hazards are not proportional.
+
+    Two coefficients, before and after the median event time (R: ``survSplit``), and a coefficient of score x log(t)
+    with the hazard ratios that it gives at the times asked for (R: ``tt``).
+    """
     scored = sample.scored
-    events = scored.loc[scored["event"] == 1, "time"]
-    if len(events) < 2:
+    time, event, entry = outcome(scored)
+    if event.sum() < 2:
         return []
-    split = float(np.sort(events)[(len(events) - 1) // 2])
-    early = scored.assign(
-        event=scored["event"].where(scored["time"] <= split, 0), time=scored["time"].clip(upper=split)
-    )
-    late = scored[scored["time"] > split]
-    entry = late["entry"].clip(lower=split) if "entry" in late else pd.Series(split, index=late.index)
-    rows = []
-    for metric, part in (("cox_hr_before", early), ("cox_hr_after", late.assign(entry=entry))):
-        time, event, entered = outcome(part)
-        if not event.any():
-            value = undefined("no events in this period", n=len(part), n_events=0)
-        else:
-            X = part[["score"]].to_numpy(float)
-            value = _ratio(fit_cox(X, time, event, ["score"], entry=entered, ties=settings.ties).coefficient("score"))
-        rows.append(value.row(metric, group="score", comparator="univariable", at=split, **sample.where))
+    x = scored["score"].to_numpy(float)
+    where = {"group": "score", "comparator": "univariable", **sample.where}
+    split, parts = before_and_after(x, time, event, entry, settings.ties, settings.level)
+    names = ("cox_hr_before", "cox_hr_after")
+    rows = [_ratio(part).row(name, at=split, **where) for name, part in zip(names, parts, strict=True)]
+    fit = fit_log_time(x, time, event, entry=entry, ties=settings.ties)
+    rows.append(fit.slope(settings.level).row("cox_log_time_coef", **where))
+    last = float(time[event].max())
+    for t in settings.times:
+        value = fit.at(t, settings.level)
+        if t > last and not fit.reason:
+            value = undefined("after the last event", n=fit.n, n_events=fit.events)
+        rows.append(_ratio(value).row("cox_hr_t", at=t, **where))
     return rows
+
+
+def before_and_after(
+    x: Array, time: Array, event: Array, entry: Array | None, ties: str = "efron", level: float = 0.95
+) -> tuple[float, list[Estimate]]:
+    """Log hazard ratio of one covariate until the median event time, and after it.
+
+    Returns
+    -------
+    float, list of Estimate
+        The median event time (the lower one of two), and the two log hazard ratios with Wald intervals.
+    """
+    events = np.sort(time[event])
+    split = float(events[(events.size - 1) // 2])
+    late = time > split
+    start = np.full(time.size, -np.inf) if entry is None else entry
+    early = (x, np.minimum(time, split), event & ~late, entry)
+    after = (x[late], time[late], event[late], np.maximum(start, split)[late])
+    if entry is not None:
+        there = entry < split
+        early = (x[there], np.minimum(time, split)[there], (event & ~late)[there], entry[there])
+    out = []
+    for values, t, died, entered in (early, after):
+        if not died.any():
+            out.append(undefined("no events in this period", n=t.size, n_events=0))
+            continue
+        fit = fit_cox(values[:, None], t, died, ["score"], entry=entered, ties=ties)
+        out.append(fit.coefficient("score", level))
+    return split, out
 
 
 def _spline(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFrame]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from hccflow.metrics.auc import paired_auc
 from hccflow.metrics.decision import check_thresholds
@@ -230,11 +229,11 @@ def _compare(
         where = a.where(comparator=b.model)
         both = a.used[["y", "score"]].join(b.used["score"].rename("other"), how="inner")
         y, first, second = both["y"].to_numpy(float), both["score"].to_numpy(float), both["other"].to_numpy(float)
-        test = paired_auc(y, first, second, level=options.level).difference if len(both) else undefined(EMPTY, n=0)
+        paired = paired_auc(y, first, second, level=options.level) if len(both) else None
+        test = paired.difference if paired else undefined(EMPTY, n=0)
         tests.append((where, test))
-        if test.ci_low is not None and test.ci_high is not None:
-            error = (test.ci_high - test.ci_low) / (2 * norm.ppf((1 + options.level) / 2))
-            smallest = Estimate(detectable(error, level=options.level), n=test.n, n_events=test.n_events)
+        if paired and paired.error is not None:
+            smallest = Estimate(detectable(paired.error, level=options.level), n=test.n, n_events=test.n_events)
             out.rows.append(smallest.row("auc_difference_detectable", **where))
         out.rows.append(_decisions(a, b, y, first, second).row("accuracy_difference", **where))
         for (model, comparator, metric, at), estimate in drawn.items():

@@ -17,6 +17,10 @@ AGREEMENT_WORDS = {
     "icc_consistency": "ICC(C,1) of the baseline sum",
     "kappa": "Cohen's kappa of the label",
     "kappa_category": "Cohen's kappa of the category",
+    "ccc": "Lin's concordance correlation of the baseline sum",
+    "bias": "Difference of the baseline sums, second minus first",
+    "loa_low": "Lower limit of agreement (bias - 1.96 SD)",
+    "loa_high": "Upper limit of agreement (bias + 1.96 SD)",
     "auc_ceiling": "Highest AUC",
 }
 
