@@ -518,12 +518,11 @@ def test_trainers_and_planners_by_name() -> None:
 def test_a_demanded_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from hccflow.segment.nnunet.shim import choose_device
+    from hccflow.networks.device import choose_device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto").type == "cpu"
-    with pytest.raises(ConfigError, match="the study demands a GPU and none is usable here"):
-        choose_device("cuda")
+    with pytest.raises(ConfigError, match=r"demands a GPU and this machine shows none; where: segment\.device"):
+        choose_device("cuda", "segment.device")
 
 
 # --- Real bytes: tiny trainings, so low Dice is expected and none is demanded

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from typing import Any
+
 import torch
 
 from hccflow.errors import ConfigError
 
+#: Kept alive: the operators' definitions go away with the object.
+_library: list[Any] = []
 
-def choose_device(wanted: str) -> torch.device:
-    """Device of the setting ``device``: auto takes a GPU where there is one.
+
+def importable_torchvision() -> None:
+    """Make torchvision importable where its compiled operators do not fit torch; MONAI, timm and nnU-Net need it.
+
+    A torchvision wheel built for CUDA beside a CPU build of torch fails with "operator torchvision::nms does not
+    exist". The operators themselves are never called, so their schemas are enough. Nothing changes where torchvision
+    loads.
+    """
+    try:
+        importlib.import_module("torchvision")
+        return
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _library.append(library)
+    importlib.import_module("torchvision")
+
+
+def choose_device(wanted: str, where: str = "network.device") -> torch.device:
+    """Device of a setting ``device``: auto takes a GPU where there is one.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto``, ``cpu`` or ``cuda``.
+    where : str
+        The setting's place in the configuration, for the message.
 
     Raises
     ------
@@ -18,8 +54,9 @@ def choose_device(wanted: str) -> torch.device:
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise ConfigError(
-            "the configuration demands a GPU and this machine shows none", where="network.device", expected="cuda",
-            found="cpu only", todo="run on a machine with a GPU, or set device: auto",
+            "the configuration demands a GPU and this machine shows none", where=where, expected="cuda",
+            found=f"torch {torch.__version__} sees none",
+            todo="run on a machine with a GPU, install the CUDA build of torch, or set device: auto",
         )  # fmt: skip
     return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 

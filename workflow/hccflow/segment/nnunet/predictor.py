@@ -18,7 +18,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
-from hccflow.segment.nnunet.shim import choose_device
+from hccflow.networks.device import choose_device
 from hccflow.segment.nnunet.trainer import find_trainer
 from hccflow.segment.nnunet.weights import load_weights
 from hccflow.segment.volumes import Volume
@@ -51,7 +51,7 @@ class Ensemble:
             plans_manager, configuration, n_channels, heads, enable_deep_supervision=False
         )
         with contextlib.redirect_stdout(io.StringIO()):  # it tells that a CPU is not a GPU
-            self._predictor = nnUNetPredictor(device=choose_device(device), allow_tqdm=False)
+            self._predictor = nnUNetPredictor(device=choose_device(device, "segment.device"), allow_tqdm=False)
         self._predictor.manual_initialization(
             network, plans_manager, configuration, [], dataset, self.about["trainer"], fold["mirror_axes"]
         )

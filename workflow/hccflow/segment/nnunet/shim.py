@@ -1,49 +1,27 @@
-"""What has to be true before nnU-Net is imported or run: torchvision, environment variables, device, seeds."""
+"""What has to be true before nnU-Net is imported or run: torchvision, environment variables, seeds."""
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from hccflow.errors import ConfigError
+from hccflow.networks.device import importable_torchvision
 
 #: nnU-Net wants its data sets numbered; each work folder holds one.
 DATASET = "Dataset001_hccflow"
-#: Kept alive: the operators' definitions go away with the object.
-_library: list[Any] = []
 
 
 def prepare_imports() -> None:
-    """Make torchvision importable where its compiled operators do not fit torch, and silence nnU-Net's path warnings.
-
-    A torchvision wheel built for CUDA beside a CPU build of torch fails with "operator torchvision::nms does not
-    exist", and with it nnU-Net's look-up of trainers by name. The operators themselves are never called, so their
-    schemas are enough. Nothing changes where torchvision loads.
-    """
+    """Make torchvision importable, without which nnU-Net finds no trainer by name, and silence its path warnings."""
     os.environ.setdefault(
         "nnUNet_n_proc_DA", "1"
     )  # 0 crashes planning, and unset it asks the shell for the host's name
-    try:
-        importlib.import_module("torchvision")
-        return
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _library.append(library)
-    importlib.import_module("torchvision")
+    importable_torchvision()
 
 
 @contextmanager
@@ -66,23 +44,6 @@ def environment(dataset: Path, *, checkpoints: Path | None = None, augmenters: i
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Device by its name in the configuration: ``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    ConfigError
-        ``cuda`` is demanded and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "the study demands a GPU and none is usable here", where="config.segment.device", expected="a CUDA device",
-            found=f"torch {torch.__version__} sees none",
-            todo="run on a machine with a GPU, install the CUDA build of torch, or set segment.device to auto or cpu",
-        )  # fmt: skip
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def seed_everything(seed: int, *stream: int) -> None:

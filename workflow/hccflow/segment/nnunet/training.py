@@ -17,9 +17,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from hccflow.errors import DataAbsentError, FreezeError
+from hccflow.networks.device import choose_device
 from hccflow.provenance import digest_of, file_digest
 from hccflow.segment.nnunet.planning import TINY
-from hccflow.segment.nnunet.shim import DATASET, choose_device, environment, seed_everything
+from hccflow.segment.nnunet.shim import DATASET, environment, seed_everything
 from hccflow.segment.nnunet.trainer import STEPS_PER_EPOCH, configuration_of, find_trainer, guard
 from hccflow.segment.nnunet.weights import save_weights
 from hccflow.tables import subjects_digest, write_table, write_text
@@ -50,7 +51,7 @@ def train_fold(
         Threads of torch on the CPU, and augmenting processes of a stock trainer.
     """
     tiny = segment["trainer"] == TINY
-    device = choose_device(segment["device"])
+    device = choose_device(segment["device"], "segment.device")
     folder = dataset / "preprocessed" / DATASET
     if not (folder / "plans.json").is_file():
         raise DataAbsentError("no preprocessed data set", where=folder, todo="run hccflow segment_export")
