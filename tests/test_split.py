@@ -106,3 +106,15 @@ def test_a_fold_without_a_class_is_refused():
         make_split([table], split_settings())
     with pytest.raises(ConfigError, match="fewer training subjects"):
         make_split([subjects_table(3, 1)], split_settings())
+
+
+def test_sites_are_left_out_one_by_one():
+    table = subjects_table(60, 4)
+    options = split_settings(by="site", folds=2)
+    split = make_split([table.sample(frac=1, random_state=1)], options)
+    site = split["subject"].map(table.drop_duplicates("subject").set_index("subject")["site"])
+    assert split.groupby(site.to_numpy())["fold"].agg(set).to_dict() == {"A": {0}, "B": {1}}
+    with pytest.raises(ConfigError, match=r"not as many folds as sites.*2, one for each site.*A, B"):
+        make_split([table], split_settings(by="site", folds=3))
+    with pytest.raises(ConfigError, match="without site"):
+        make_split([table.assign(site=table["site"].mask(table["site"] == "B", ""))], options)

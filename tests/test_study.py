@@ -55,6 +55,12 @@ def test_the_default_study_loads(data: Path) -> None:
         ("columns.sex.levels", ..., ConfigError, ["a category needs its levels", "config.columns.sex"]),
         ("extract.rois.manual.mask", "spleen", ConfigError, ["unknown mask 'spleen'"]),
         ("imaging.reference", "venous", ConfigError, ["unknown channel 'venous'"]),
+        (
+            "split",
+            {"by": "site", "folds": 2, "repeats": 3},
+            ConfigError,
+            ["sites can be left out in one way only", "repeats"],
+        ),
         ("split.folds", ..., ConfigError, ["'folds' is missing", "config.split"]),
         (
             "eligibility",
@@ -73,6 +79,20 @@ def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: 
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_images_without_a_section_imaging_are_told_before_anything_runs(data: Path) -> None:
+    config = CONFIG
+    for key in ("imaging", "segment", "relate", "crops"):
+        config = changed(config, key, ...)
+    models = {name: CONFIG["models"][name] for name in ("size", "clinical")}
+    for key, value in (
+        ("models", models), ("eligibility", []), ("primary.model", "clinical"), ("primary.comparator", "size"),
+        ("survive.models", ["clinical"]),
+    ):  # fmt: skip
+        config = changed(config, key, value)
+    with pytest.raises(ConfigError, match=r"cohort 'phantom-dev' has images.*no section imaging"):
+        load_study(config)
 
 
 def test_a_predictor_known_after_the_index_date_needs_a_landmark() -> None:

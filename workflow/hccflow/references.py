@@ -61,6 +61,12 @@ def check_references(config: dict[str, Any]) -> None:
             _known(name, [*imaging["channels"], *imaging["masks"]], "channel or mask", where)
     for name in config["split"]["stratify"]:
         _known(name, ["site", *columns, *endpoints], "column or endpoint", "config.split.stratify")
+    for name, only in (("repeats", 1), ("test_fraction", 0)):
+        if config["split"]["by"] == "site" and config["split"][name] != only:
+            raise ConfigError(
+                "sites can be left out in one way only", where=f"config.split.{name}", expected=f"{only} with by: site",
+                found=config["split"][name],
+            )  # fmt: skip
     _check_segment(config)
     _check_imaging(config)
     _check_crops(config)

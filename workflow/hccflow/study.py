@@ -145,6 +145,13 @@ def load_study(config: Mapping[str, Any], root: str | Path = ".") -> Study:
     filled = check_config(config)
     data = data_folder(filled, root)
     cohorts = {name: load_cohort(name, spec, data, filled) for name, spec in filled["cohorts"].items()}
+    for name, cohort in cohorts.items():
+        if cohort.has_images and "imaging" not in filled:
+            raise ConfigError(
+                f"cohort '{name}' has images, and the study does not say which", where="config",
+                found="no section imaging",
+                todo="name its channels under imaging, or give the cohort's card source: {kind: table}",
+            )  # fmt: skip
     study = Study(filled, cohorts, data)
     _check_overlap(study)
     _check_copies(study)

@@ -46,6 +46,9 @@ def make_split(tables: Sequence[pd.DataFrame], settings: Mapping[str, Any]) -> p
     Within a stratum (joint level of the stratifying variables; a missing label is a level of its own) fold sizes differ
     by at most one. Ties go to the fold with the fewest subjects of the same single levels, then to the smallest one.
     The order within a stratum is that of a hash of seed, repeat and subject: the rows' order does not matter.
+
+    With ``by: site`` the folds are the sites in alphabetical order, whatever their sizes: every model is fitted again
+    without each site in turn (internal-external validation, Steyerberg and Harrell 2016, J Clin Epidemiol 69:245).
     """
     subjects = _subjects(tables)
     options, seed = settings["split"], int(settings["seed"])
@@ -54,13 +57,16 @@ def make_split(tables: Sequence[pd.DataFrame], settings: Mapping[str, Any]) -> p
     test = _draw_test(strata, options.get("test_fraction", 0), seed)
     train = {subject: stratum for subject, stratum in strata.items() if subject not in test}
     folds = options["folds"]
+    by_site = options.get("by", "subject") == "site"
+    if by_site:
+        _check_sites(subjects, folds)
     if len(train) < folds:
         raise ConfigError(
             "fewer training subjects than folds", where="split.folds", expected=f"at most {len(train)}", found=folds
         )
     rows = []
     for repeat in range(options.get("repeats", 1)):
-        fold_of = _deal(train, folds, f"{seed}/{repeat}")
+        fold_of = _sites(subjects) if by_site else _deal(train, folds, f"{seed}/{repeat}")
         _check_classes(subjects, fold_of, folds, repeat, settings["endpoints"])
         for cohort, subject in zip(subjects["cohort"], subjects["subject"], strict=True):
             role = Role.TEST if subject in test else Role.TRAIN
@@ -106,6 +112,25 @@ def _levels(subjects: pd.DataFrame, names: Sequence[str], settings: Mapping[str,
         else:
             levels[name] = cells.astype("string").fillna("missing").replace({"": "missing"}).astype(object)
     return pd.DataFrame(levels, index=subjects.index)
+
+
+def _sites(subjects: pd.DataFrame) -> dict[str, int]:
+    """Fold of every subject where the folds are the sites."""
+    sites = sorted(subjects["site"].unique())
+    return {subject: sites.index(site) for subject, site in zip(subjects["subject"], subjects["site"], strict=True)}
+
+
+def _check_sites(subjects: pd.DataFrame, folds: int) -> None:
+    """Refuse to leave out sites one by one where a subject has none, or where there are not as many folds as sites."""
+    if (subjects["site"].fillna("") == "").any():
+        subject = subjects.loc[subjects["site"].fillna("") == "", "subject"].iloc[0]
+        raise ConfigError("a subject without site", where="split.by: site", found=f"subject '{subject}'")
+    sites = sorted(subjects["site"].unique())
+    if len(sites) != folds:
+        raise ConfigError(
+            "there are not as many folds as sites", where="split.folds", found=folds,
+            expected=f"{len(sites)}, one for each site with enrolled development subjects: {', '.join(sites)}",
+        )  # fmt: skip
 
 
 def _order(subjects: Sequence[str], salt: str) -> list[str]:
