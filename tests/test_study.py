@@ -83,7 +83,7 @@ def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: 
 
 def test_images_without_a_section_imaging_are_told_before_anything_runs(data: Path) -> None:
     config = CONFIG
-    for key in ("imaging", "segment", "relate", "crops"):
+    for key in ("imaging", "segment", "relate", "crops", "extract"):
         config = changed(config, key, ...)
     models = {name: CONFIG["models"][name] for name in ("size", "clinical")}
     for key, value in (
