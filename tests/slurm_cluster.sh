@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real SLURM cluster on this machine, for tests: one controller, two nodes, one of them with a GPU that is only counted.
-#   slurm_cluster.sh install        Debian's packages; no service is started
+#   slurm_cluster.sh install        Debian's packages (and the ssh server of tests/remotes.py); no service is started
 #   slurm_cluster.sh up DIR         start the daemons; DIR holds their state and logs
 #   slurm_cluster.sh kill DIR NODE  a power cut: the node's daemon and everything that runs on the node die at once
 #   slurm_cluster.sh start DIR NODE power is back
@@ -85,7 +85,7 @@ CONF
 case $action in
   install)
     missing=()
-    for package in slurm-wlm munge; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
+    for package in slurm-wlm munge openssh-server; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
     if ((${#missing[@]})); then
       export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
       apt-get -qq -o DPkg::Lock::Timeout=600 update

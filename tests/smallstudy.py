@@ -90,8 +90,8 @@ class SmallStudy:
         self.folder = folder
 
     @classmethod
-    def make(cls, folder: Path) -> SmallStudy:
-        """Write the study, index its images, and commit it."""
+    def copy(cls, folder: Path) -> SmallStudy:
+        """Copy what a study needs of the repository, without any study."""
         for name in KEPT:
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy2
@@ -99,17 +99,26 @@ class SmallStudy:
             copy(
                 source, folder / name, **({"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {})
             )
-        study = cls(folder)
         (folder / ".gitignore").write_text("/.snakemake/\n/.hccflow/\n/logs/\n/ledger/\n__pycache__/\n")
+        return cls(folder)
+
+    @classmethod
+    def make(cls, folder: Path) -> SmallStudy:
+        """Write the study, index its images, and commit it."""
+        study = cls.copy(folder)
         study.configure(configuration())
         for name, (letter, size, batches, _) in COHORTS.items():
             study.write_cohort(name, letter, size, batches)
             study.hccflow("index", "--images", f"data/{name}/nifti", "--participants", f"data/{name}/participants.tsv")
         study.hccflow("init", "--stages")
-        study.git("init", "--quiet", "--initial-branch", "main")
-        study.dvc("add", "--quiet", *(f"data/{name}/nifti" for name in COHORTS))
-        study.commit("The study")
+        study.begin(*(f"data/{name}/nifti" for name in COHORTS))
         return study
+
+    def begin(self, *images: str) -> None:
+        """Put the study into git, and its images into DVC."""
+        self.git("init", "--quiet", "--initial-branch", "main")
+        self.dvc("add", "--quiet", *images)
+        self.commit("The study")
 
     def write_cohort(self, name: str, letter: str, size: int, batches: int) -> None:
         """Write the tables and images of one cohort."""

@@ -55,6 +55,10 @@ def test_a_new_study_is_correct_and_says_what_to_fill_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, output = run(capsys, "init", "my-study")
+    assert code == 2
+    assert "no copy of the repository" in output
+    (tmp_path / "Snakefile").touch()
+    code, output = run(capsys, "init", "my-study")
     assert code == 0
     assert "hccflow index --images data/my-study-dev/dicom" in output
     stages = yaml.safe_load((tmp_path / "studies/my-study/dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import yaml
 
+from hccflow.provenance import closure, module_file
 from mockstudy import ROOT
 
 FILES = sorted((ROOT / "envs").glob("*.yaml"))
+#: Name of the function by which a rule chooses its environment by the kind of the model.
+BY_MODEL = "environment_of_model"
+
+
+def canonical(name: str) -> str:
+    """Name of a distribution as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def dependencies(path: Path) -> tuple[list[str], list[str]]:
@@ -45,10 +56,51 @@ def test_pyradiomics_is_built_after_its_environment() -> None:
 
 def test_rules_of_one_kind_share_one_environment() -> None:
     used: dict[str, set[str]] = {}
-    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
-        for rule in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
-            (file,) = re.findall(r'conda:\s+"\.\./\.\./envs/(\w+)\.yaml"', rule)
-            used.setdefault(file, set()).add(rule.split(":")[0])
-    assert set(used) == {path.stem for path in FILES}
+    for rule, (_, file) in rules().items():
+        used.setdefault(file, set()).add(rule)
+    assert set(used) == {path.stem for path in FILES} | {BY_MODEL}
     assert {"phantom", "convert", "convert_gather"} <= used["convert"]
     assert {"extract", "train", "validate", "survive", "report"} <= used["models"]
+    assert {"segment_train", "train_fold", "train_network", "explain"} <= used["segment"]
+    assert used[BY_MODEL] == {"predict"}
+
+
+def rules() -> dict[str, tuple[str, str]]:
+    """Command and environment of every rule."""
+    found = {}
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
+            (command,) = re.findall(r"python -m hccflow (\w+)", rule)
+            (file,) = re.findall(r'conda:\s+(?:"\.\./\.\./envs/)?(\w+)', rule)
+            found[rule.split(":")[0]] = (command, file)
+    return found
+
+
+def imported(command: str) -> set[str]:
+    """Top-level names of all foreign modules that a command may import, anywhere in its code."""
+    names: set[str] = set()
+    for module in closure(f"hccflow.cli.{command}"):
+        path = module_file(module)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path else ():
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"hccflow"}
+
+
+def test_every_environment_holds_what_the_commands_of_its_rules_import() -> None:
+    distributions = metadata.packages_distributions()
+    pinned = {path.stem: {canonical(pin.split("==")[0]) for pin in dependencies(path)[1]} for path in FILES}
+    pinned["models"].add("pyradiomics")  # built after the environment
+    networks = {"torch", "torchvision", "monai", "nnunetv2", "batchgeneratorsv2", "batchgenerators"}
+    checked = 0
+    for rule, (command, file) in rules().items():
+        for environment in ("models", "segment") if file == BY_MODEL else (file,):
+            for name in imported(command):
+                if file == BY_MODEL and environment == "models" and name in networks:
+                    continue  # imported only where the model is a network
+                owners = {canonical(owner) for owner in distributions[name]}
+                assert owners & pinned[environment], f"rule {rule}: envs/{environment}.yaml lacks {name}"
+                checked += 1
+    assert checked > 100

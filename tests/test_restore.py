@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mockstudy import digests
+from remotes import Remote, s3_server, ssh_server
 from smallstudy import SmallStudy, configuration
 
+#: One process makes the two versions, once.
+pytestmark = pytest.mark.xdist_group("restore")
 ADVICE = "these results come from DVC and Snakemake does not know them yet"
 
 
@@ -38,6 +43,30 @@ def clone(origin: SmallStudy, tmp_path: Path) -> SmallStudy:
     copy = SmallStudy(tmp_path / "clone")
     copy.dvc("pull", "--quiet")
     return copy
+
+
+@pytest.fixture(params=["ssh", "s3"])
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A server of each kind."""
+    with ssh_server(tmp_path_factory.mktemp("ssh")) if request.param == "ssh" else s3_server() as server:
+        yield server
+
+
+def test_a_study_travels_through_a_server(origin: SmallStudy, remote: Remote, tmp_path: Path) -> None:
+    remote.add_to(origin)
+    origin.dvc("push", "--quiet", "--remote", remote.name)
+    assert remote.url not in (origin.folder / ".dvc/config").read_text(encoding="utf-8"), "git learns no address"
+    source = f"{remote.git}{origin.folder}"
+    origin.git("-c", f"core.sshCommand={remote.git_ssh}", "clone", "--quiet", source, str(tmp_path / "clone"))
+    copy = SmallStudy(tmp_path / "clone")
+    assert {path.name for path in (copy.folder / "results").rglob("*") if path.is_file()} <= {".gitignore"}
+    remote.add_to(copy)
+    copy.dvc("pull", "--quiet", "--remote", remote.name)
+    for name in ("results", "data"):
+        assert digests(copy.folder / name) == digests(origin.folder / name), "images, models and results are the same"
+    copy.hccflow("settle")
+    assert copy.planned() == {}
+    assert copy.changed() == set()
 
 
 def test_two_versions_can_be_compared(origin: SmallStudy) -> None:

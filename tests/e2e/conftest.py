@@ -67,8 +67,8 @@ class Checkout:
         """Run snakemake in the checkout on two cores."""
         return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments, check=check)
 
-    def snakemake_killed_after(self, seconds: float) -> None:
-        """Start snakemake and kill it with all its jobs after a while, as a power cut would."""
+    def snakemake_killed_after(self, seconds: float) -> bool:
+        """Start snakemake and kill it with all its jobs after a while, as a power cut would; whether it still ran."""
         command = [sys.executable, "-m", "snakemake", "--cores", "2"]
         process = subprocess.Popen(
             command,
@@ -79,9 +79,11 @@ class Checkout:
             stderr=subprocess.DEVNULL,
         )
         time.sleep(seconds)
-        if process.poll() is None:
+        running = process.poll() is None
+        if running:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        return running
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,23 @@
-"""After each kind of change: which jobs run again under Snakemake, and which stages change under DVC. Only those.
+"""After each kind of change: which jobs Snakemake runs again, and which `dvc repro` does. Only those.
 
-DVC names the stages whose own inputs changed; what follows from them it finds as it goes. Its stages see whole tables
-and packages, so it may enter a stage in which Snakemake then finds nothing to do; a job is decided by Snakemake alone.
+Snakemake plans a job as soon as a job before it runs. `dvc repro` starts Snakemake once for each stage, so it goes on
+only where the bytes have changed: it may run fewer jobs than are planned, never others. DVC's own stages see whole
+tables and packages; it may enter one in which Snakemake then finds nothing to do.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import signal
+import shutil
 import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from mockstudy import digests
 from smallstudy import SmallStudy, configuration, write_image
 
 pytestmark = pytest.mark.slow
@@ -56,6 +54,14 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+def reproduced(study: SmallStudy) -> dict[str, int]:
+    """Jobs that `dvc repro` ran, by rule; afterwards neither tool has anything to do."""
+    jobs = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", study.dvc("repro")))
+    assert study.planned() == {}
+    assert study.changed() == set()
+    return dict(jobs)
+
+
 def test_one_case_runs_its_batch_and_what_gathers_it(study: SmallStudy) -> None:
     images = study.folder / "data/one/nifti"
     write_image(images / "sub-D003", "D003", 90.0)
@@ -66,6 +72,8 @@ def test_one_case_runs_its_batch_and_what_gathers_it(study: SmallStudy) -> None:
     jobs = {"convert": 1, "convert_gather": 1, "enrol": 1, "extract": 1, "extract_gather": 1, **AFTER_ENROL}
     assert study.planned() == jobs
     assert study.changed() == {"data/one/nifti.dvc", "convert@one"}
+    study.dvc("add", "--quiet", "data/one/nifti")
+    assert reproduced(study) == jobs
 
 
 def test_one_row_of_a_participant_runs_no_image_again(study: SmallStudy) -> None:
@@ -76,6 +84,7 @@ def test_one_row_of_a_participant_runs_no_image_again(study: SmallStudy) -> None
     table.write_text("\n".join([*lines[:4], "\t".join(cells), *lines[5:]]) + "\n", encoding="utf-8")
     assert study.planned() == {"enrol": 1, **AFTER_ENROL}
     assert study.changed() == {"convert@one", "enrol@one"}
+    assert reproduced(study) == {"enrol": 1, **AFTER_ENROL}
 
 
 def test_one_key_runs_what_sees_it(study: SmallStudy) -> None:
@@ -85,6 +94,7 @@ def test_one_key_runs_what_sees_it(study: SmallStudy) -> None:
     assert study.planned() == {"train": 1, **AFTER_TRAIN}
     seen = {"validate@one", "validate@two", "survive@one", "survive@two", "report"}
     assert study.changed() == {"train@radiomics", *seen}
+    assert reproduced(study) == {"train": 1, **AFTER_TRAIN}
     config = configuration()
     config["validate"]["confidence"] = 0.9
     study.configure(config)
@@ -99,12 +109,14 @@ def test_one_module_runs_what_imports_it(study: SmallStudy) -> None:
     module.write_text(module.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
     assert study.planned() == {"survive": 2, "report": 1}
     assert study.changed() == {"survive@one", "survive@two"}
+    assert reproduced(study) == {"survive": 2}, "with the same numbers there is nothing new to report"
 
 
 def test_an_environment_file_counts_only_where_environments_are_used(study: SmallStudy) -> None:
     edit(study.folder / "envs/models.yaml", "channels:", "# edited\nchannels:")
     assert study.planned() == {}, "without --use-conda the environment is the Python that runs"
     assert study.changed() == set()
+    assert reproduced(study) == {}
 
 
 def test_one_freeze_runs_what_judges_with_it(study: SmallStudy) -> None:
@@ -113,6 +125,24 @@ def test_one_freeze_runs_what_judges_with_it(study: SmallStudy) -> None:
     assert "train@radiomics" in study.changed()
     output = study.snakemake("results/small/validate/two/radiomics.predictions.tsv", fails=True)
     assert "freeze.json was changed" in output
+    assert "freeze.json was changed" in study.dvc("repro", fails=True)
+
+
+def test_a_new_freeze_runs_what_judges_with_it(study: SmallStudy, tmp_path: Path) -> None:
+    """As when another hospital sends its model: the folder of the model is exchanged for a whole other one."""
+    other = study.folder / "results/small/train/radiomics"
+    kept = tmp_path / "kept"
+    config = configuration()
+    config["models"]["radiomics"]["features"] = ["*Mean"]
+    study.configure(config)
+    study.snakemake("results/small/train/radiomics/freeze.json")
+    shutil.copytree(other, kept)
+    study.git("checkout", "--quiet", "config.yaml")
+    study.dvc("checkout", "--quiet", "--force")
+    study.hccflow("settle")
+    shutil.rmtree(other)
+    shutil.copytree(kept, other)
+    assert study.planned() == AFTER_TRAIN
 
 
 def test_dvc_repro_and_a_sweep_run_exactly_these_jobs(study: SmallStudy) -> None:
@@ -120,40 +150,6 @@ def test_dvc_repro_and_a_sweep_run_exactly_these_jobs(study: SmallStudy) -> None
     ran = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output))
     assert ran == {"validate": 2, "report": 1}
     assert "sweep" in study.dvc("exp", "show", "--csv")
-
-
-def digests(study: SmallStudy) -> dict[str, str]:
-    """Digest of every file of the results."""
-    results = study.folder / "results"
-    paths = (path for path in results.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp")
-    return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
-
-
-def killed_after(study: SmallStudy, seconds: float) -> bool:
-    """Start the study and kill it with all its jobs; whether it was still running."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-    env = os.environ | {"PYTHONPATH": str(study.folder / "workflow")}
-    process = subprocess.Popen(
-        command, cwd=study.folder, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    time.sleep(seconds)
-    running = process.poll() is None
-    if running:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return running
-
-
-def test_ten_kills_change_no_byte(finished: SmallStudy, tmp_path: Path) -> None:
-    other = SmallStudy.make(tmp_path)
-    kills = 0
-    for seconds in np.random.default_rng(20261120).uniform(3, 15, 10):
-        kills += killed_after(other, seconds)
-        other.snakemake("--unlock")
-    other.snakemake()
-    assert kills >= 3, "the study was killed while it ran"
-    assert other.planned() == {}
-    assert digests(other) == digests(finished)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
@@ -168,10 +164,10 @@ def test_a_full_disk_leaves_nothing_that_passes_for_whole(tmp_path: Path) -> Non
         pytest.skip(f"this root may not mount: {mounted.stderr.strip()}")
     try:
         assert "No space left on device" in other.snakemake(fails=True)
-        there = {name: digest for name, digest in digests(other).items() if "/." not in name}
+        there = {name: digest for name, digest in digests(results).items() if "/." not in name}
         subprocess.run(["mount", "-o", "remount,size=100m", results], check=True)
         other.snakemake()
-        whole = digests(other)
+        whole = digests(results)
         assert len(there) < len(whole)
         assert there.items() <= whole.items(), "what had its final name was whole"
         assert not [name for name in whole if "/." in name], "nothing is left behind"

@@ -30,7 +30,7 @@ GPU_RULES = ("segment_train", "segment_predict", "train_fold", "train_network")
 SITE = {
     "default-resources": {"slurm_partition": "cpu"},
     "set-resources": {rule: {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "fake"} for rule in GPU_RULES},
-    "set-threads": {"convert": 2, "extract": 3, "crop": 2},
+    "set-threads": {"convert": 3, "extract": 3, "crop": 2},
     "slurm-status-command": "squeue",
     "slurm-init-seconds-before-status-checks": 1,
     "seconds-between-status-checks": 2,
@@ -121,20 +121,35 @@ def leave_out_networks_that_predict(checkout: Any) -> None:
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def here(new_checkout: Callable[[str], Any]) -> Any:
+    """The same study without a cluster."""
+    checkout = new_checkout("here")
+    leave_out_networks_that_predict(checkout)
+    checkout.snakemake()
+    return checkout
+
+
+@pytest.mark.parametrize("tool", ["snakemake", "dvc"])
 def test_a_node_dies_and_the_study_ends_with_the_same_results(
-    cluster: Cluster, new_checkout: Callable[[str], Any], tmp_path: Path
+    cluster: Cluster, here: Any, new_checkout: Callable[[str], Any], tmp_path: Path, tool: str
 ) -> None:
-    checkout, here = new_checkout("cluster"), new_checkout("here")
-    for one in (checkout, here):
-        leave_out_networks_that_predict(one)
-    log = tmp_path / "snakemake.log"
-    process = start(cluster, checkout, sys.executable, "-m", "snakemake", log=log)
+    checkout = new_checkout(f"cluster-{tool}")
+    leave_out_networks_that_predict(checkout)
+    if tool == "dvc":
+        checkout.run("git", "init", "-q")
+        checkout.run(sys.executable, "-m", "dvc", "init", "-q", "-f")
+        checkout.run(sys.executable, "-m", "hccflow", "init", "--stages")
+    command = [sys.executable, "-m", *([tool] if tool == "snakemake" else ["dvc", "repro"])]
+    before = len(cluster.jobs())
+    log = tmp_path / "log"
+    process = start(cluster, checkout, *command, log=log)
 
     def on_the_second_node() -> dict[str, Path]:
         """Conversions that run there and have finished a case: number of the job, folder of its work."""
         assert process.poll() is None, log.read_text()[-6000:]
         found = {}
-        for job in cluster.jobs():
+        for job in cluster.jobs()[before:]:
             if (rule_of(job), job["JobState"], job["NodeList"]) == ("convert", "RUNNING", "n2"):
                 cohort, batch = job["Comment"].split("_wildcards_")[1].rsplit("_", 1)
                 found[job["JobId"]] = checkout.results / "convert" / cohort / f".batch-{batch}.work"
@@ -151,34 +166,27 @@ def test_a_node_dies_and_the_study_ends_with_the_same_results(
     logs = checkout.folder / "logs" / "phantom" / "convert"
     batches = [logs / work.parent.name / f"{work.stem.removeprefix('.')}.log" for work in victims.values()]
     assert any("resuming: " in file.read_text(encoding="utf-8") for file in batches), "finished cases are kept"
+    assert results(checkout) == results(here)
 
-    here.snakemake()
-    assert digests(checkout.results) == digests(here.results)
     asked: dict[str, set[tuple[str, str]]] = {}
-    for job in cluster.jobs():
+    for job in cluster.jobs()[before:]:
         asked.setdefault(rule_of(job), set()).add((job["Partition"], job.get("TresPerJob", "")))
     for rule in ("segment_train", "segment_predict"):
         assert asked[rule] == {("gpu", "gres:gpu:fake:1")}, "one GPU of the site's kind, where the GPUs are"
     assert asked["extract"] == {("cpu", "")}
-    judged = [name for job in cluster.jobs() if (name := rule_of(job)).startswith(("judge", "predict", "validate"))]
-    assert judged == 3 * ["judge_predict_survive_validate"], "what takes seconds is one job per cohort"
+    if tool == "snakemake":
+        judged = [n for j in cluster.jobs()[before:] if (n := rule_of(j)).startswith(("judge", "predict", "validate"))]
+        assert judged == 3 * ["judge_predict_survive_validate"], "what takes seconds is one job per cohort"
+    again = start(cluster, checkout, *command, log=log)
+    assert again.wait(300) == 0
+    assert ("Nothing to be done" if tool == "snakemake" else "Data and pipelines are up to date") in log.read_text()
+
+
+def results(checkout: Any) -> dict[str, str]:
+    """Digest of every result; what DVC writes for git is none."""
+    return {name: digest for name, digest in digests(checkout.results).items() if not name.endswith(".gitignore")}
 
 
 def test_a_job_sees_only_its_gpu(cluster: Cluster) -> None:
     command = ["srun", "--partition=gpu", "--gpus=fake:1", "printenv", "CUDA_VISIBLE_DEVICES"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "0"
-
-
-def test_dvc_repro_runs_on_the_cluster(cluster: Cluster, new_checkout: Callable[[str], Any], tmp_path: Path) -> None:
-    checkout = new_checkout("cluster-dvc")
-    checkout.run("git", "init", "-q")
-    checkout.run(sys.executable, "-m", "dvc", "init", "-q", "-f")
-    before = len(cluster.jobs())
-    log = tmp_path / "dvc.log"
-    process = start(cluster, checkout, sys.executable, "-m", "dvc", "repro", "enrol@phantom-ext", log=log)
-    assert process.wait(900) == 0, log.read_text()[-6000:]
-    assert (checkout.results / "enrol" / "phantom-ext" / "subjects.tsv").is_file()
-    assert {rule_of(job) for job in cluster.jobs()[before:]} == {"phantom", "convert", "enrol"}
-    process = start(cluster, checkout, sys.executable, "-m", "dvc", "repro", "enrol@phantom-ext", log=log)
-    assert process.wait(300) == 0
-    assert "up to date" in log.read_text()

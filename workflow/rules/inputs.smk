@@ -94,9 +94,8 @@ def converted_batches(names, ending="", stage="convert"):
 
 
 def report_settings():
-    """The whole configuration, the cohorts' cards and, for a phantom, the known truth."""
+    """The whole configuration in the order of its file, the cohorts' cards and, for a phantom, the known truth."""
     sections = [key for key in STUDY.config if key not in ("study", "seed", "data")]
-    # Unsorted: the page follows the order of the file.
     return json.dumps({**STUDY.section(*sections), "cards": STUDY.cards, "truth": STUDY.truth})
 
 
@@ -115,6 +114,11 @@ def predicted_masks(wildcards):
     roi = wildcards.roi if "roi" in wildcards.keys() else STUDY.config["crops"][wildcards.crop]["roi"]
     predicted = STUDY.config["extract"]["rois"][roi]["source"] == "nnunet"
     return ["<results>/segment/{cohort}/batch-{batch}.tsv"] if predicted else []
+
+
+def environment_of_model(wildcards):
+    """Environment that opens a model: only a network needs torch."""
+    return f"../../envs/{'segment' if KIND[wildcards.model] == 'network' else 'models'}.yaml"
 
 
 def network_gpus(wildcards):

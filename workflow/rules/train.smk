@@ -52,7 +52,7 @@ rule train_fold:
         model=choose(NETWORKS),
         place=choose(PLACES),
     conda:
-        "../../envs/models.yaml"
+        "../../envs/segment.yaml"
     threads: 1
     resources:
         mem_mb=memory(3000),
@@ -91,7 +91,7 @@ rule train_network:
     wildcard_constraints:
         model=choose(NETWORKS),
     conda:
-        "../../envs/models.yaml"
+        "../../envs/segment.yaml"
     threads: 1
     resources:
         mem_mb=memory(3000),

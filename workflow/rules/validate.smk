@@ -18,7 +18,7 @@ rule predict:
     benchmark:
         "<benchmarks>/validate/{cohort}/{model}.tsv"
     conda:
-        "../../envs/models.yaml"
+        environment_of_model
     resources:
         mem_mb=memory(2000),
         runtime=runtime(30),
@@ -54,7 +54,7 @@ rule explain:
     wildcard_constraints:
         model=choose(NETWORKS),
     conda:
-        "../../envs/models.yaml"
+        "../../envs/segment.yaml"
     resources:
         mem_mb=memory(3000),
         runtime=runtime(60),

@@ -40,6 +40,11 @@ def run(args: argparse.Namespace) -> None:
         _write_stages(args.configfile)
         return
     check_id("study", args.name, where="hccflow init")
+    if not Path("Snakefile").is_file():
+        raise ConfigError(
+            "a study needs the rules beside it, and this folder is no copy of the repository", where=Path.cwd(),
+            todo="git clone the repository and call hccflow init in its folder",
+        )  # fmt: skip
     config_file = Path("studies", f"{args.name}.yaml")
     files: Mapping[Path, str] = example_study(args.name, config_file)
     there = [path for path in files if path.exists()]

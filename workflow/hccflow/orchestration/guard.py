@@ -33,7 +33,12 @@ def telltales(study: Study) -> Iterator[str]:
     for name in study.cohorts:
         yield str(results / "convert" / name / "manifest.tsv")
         yield str(results / "enrol" / name / "subjects.tsv")
-        yield str(results / "validate" / name / "metrics.tsv")
+        yield str(results / "segment" / name / "manifest.tsv")
+        for roi in study.config["extract"]["rois"]:
+            yield str(results / "extract" / name / f"roi-{roi}" / "features.tsv")
+        for stage in ("validate", "survive", "relate"):
+            yield str(results / stage / name / "metrics.tsv")
+    yield str(results / "segment" / "freeze.json")
     for name in study.config["models"]:
         yield str(results / "train" / name / "freeze.json")
     yield str(results / "report" / "report.html")
