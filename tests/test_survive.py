@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from lifelines.utils import concordance_index
+from statsmodels.duration.hazard_regression import PHReg
 
 from hccflow.cli import main
 from hccflow.errors import ConfigError, FreezeError, LeakageError, TableError
 from hccflow.freeze import freeze
 from hccflow.survive import Settings, analyse, read_settings
 from hccflow.survive.assemble import assemble, study_settings
+from hccflow.survive.frozen_cox import frozen_clinical
 from hccflow.tables import read_table
 
 N = 90
@@ -320,6 +323,74 @@ def test_in_a_study_the_cut_comes_from_the_freeze(tmp_path: Path) -> None:
     assert {"stage=A", "stage=C"} <= set(metrics["group"])
     assert "not a probability" in one(metrics, "brier_t", model="good", endpoint="os", at=365)["reason"]
     assert (tmp_path / "out" / "figures" / "km_pfs_ext_good.svg").is_file()
+
+
+def test_the_clinical_cox_model_is_that_of_the_training_rows(tmp_path: Path) -> None:
+    predictions, subjects, freezes, settings = study(tmp_path)
+    external = read_table(subjects)
+    rng = np.random.default_rng(4)
+    development = external.assign(cohort="dev", role="development", subject="D" + external["subject"])
+    for name in ("os", "pfs"):
+        hazard = np.exp(0.05 * development["age"] + (development["stage"] == "C"))
+        development[f"{name}_time_days"] = np.ceil(rng.exponential(20000 / hazard)).clip(1, 2000)
+        development[f"{name}_event"] = (development[f"{name}_time_days"] < 2000).astype(int)
+    split = development[["cohort", "subject"]].assign(role="train", repeat=0, fold=np.arange(len(development)) % 5)
+    development.to_csv(tmp_path / "dev.tsv", sep="\t", index=False)
+    split.to_csv(tmp_path / "split.tsv", sep="\t", index=False)
+
+    def survive(cohort: Path, out: str) -> tuple[pd.DataFrame, Path]:
+        folder = tmp_path / out
+        for path in predictions:
+            table = read_table(path, "predictions")
+            own = set(read_table(cohort)["subject"])
+            kept = table.assign(subject=[s if s in own else f"D{s}" for s in table["subject"]])
+            kept["cohort"] = read_table(cohort)["cohort"].iloc[0]
+            kept.to_csv(folder.with_suffix(f".{path.name}"), sep="\t", index=False)
+        args = ["--predictions", *(folder.with_suffix(f".{path.name}") for path in predictions), "--subjects", cohort]
+        args += ["--freeze", *freezes, "--development", tmp_path / "dev.tsv", "--split", tmp_path / "split.tsv"]
+        args += ["--settings", json.dumps(settings), "--out", folder]
+        assert main(["survive", *map(str, args)]) == 0
+        return read_table(folder / "metrics.tsv", "metrics"), folder
+
+    judged, there = survive(subjects, "external")
+    assert not (there / "curves" / "nomogram.tsv").exists()
+    taught, here = survive(tmp_path / "dev.tsv", "development")
+    formula = read_table(here / "curves" / "formula.tsv").query("endpoint == 'os'")
+    assert (here / "figures" / "nomogram_os_dev.svg").is_file()
+    # By hand: fitted on the development rows alone, applied to the external ones, ranked by all pairs.
+    fit = statsmodels_cox(development, ["age", "A", "C"])
+    coefficients = formula[formula["part"] == "coefficient"].set_index("name")["value"]
+    assert coefficients["age"] == pytest.approx(fit[0], rel=1e-4)
+    predictor = external["age"] * coefficients["age"]
+    for level in "AC":
+        predictor += (external["stage"] == level) * coefficients[f"stage={level}"]
+    found = one(judged, "c_harrell", model="clinical_cox", endpoint="os")
+    expected = concordance_index(external["os_time_days"], -predictor, external["os_event"])
+    assert found["value"] == pytest.approx(expected, abs=1e-9)
+    slope = one(judged, "cox_coef", model="clinical_cox", endpoint="os", group="score", comparator="univariable")
+    assert np.isfinite(slope["value"])
+    assert one(judged, "brier_t", model="clinical_cox", endpoint="os", at=365)["value"] > 0
+    own = one(taught, "c_harrell", model="clinical_cox", endpoint="os")
+    seen = development["age"] * coefficients["age"]
+    seen += sum((development["stage"] == v) * coefficients[f"stage={v}"] for v in "AC")
+    apparent = concordance_index(development["os_time_days"], -seen, development["os_event"])
+    assert own["value"] != pytest.approx(apparent, abs=1e-9)
+    assert own["value"] == pytest.approx(apparent, abs=0.1)
+
+
+def statsmodels_cox(table: pd.DataFrame, names: list[str]) -> np.ndarray:
+    columns = [table["age"], *((table["stage"] == v).astype(float) for v in names[1:])]
+    return PHReg(table["os_time_days"], np.column_stack(columns), table["os_event"], ties="efron").fit().params
+
+
+def test_a_clinical_cox_model_that_cannot_be_fitted_is_a_reason(tmp_path: Path) -> None:
+    _, subjects, _, settings = study(tmp_path)
+    external = read_table(subjects)
+    development = external.assign(cohort="dev", role="development", subject="D" + external["subject"], os_event=0)
+    split = development[["cohort", "subject"]].assign(role="train", repeat=0, fold=0)
+    found = frozen_clinical(external, development, split, "os", settings, study_settings(settings, {}))
+    reason = "no clinical Cox model of the training rows: 0 events for 3 coefficients"
+    assert one(found.metrics, "c_harrell")["reason"] == reason
 
 
 def test_a_model_without_its_freeze_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

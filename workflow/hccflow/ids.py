@@ -16,6 +16,8 @@ STUDY = r"[a-z0-9][a-z0-9_-]{0,31}"
 MODEL = r"[a-z][a-z0-9_]{0,31}"
 ROI = r"[a-z][a-z0-9]{0,15}"
 BATCH = r"[0-9]{2,4}"
+#: Name of the Cox model of the clinical covariates that survive fits on the training rows; no other model has it.
+CLINICAL_COX = "clinical_cox"
 PATTERNS = {
     "subject": SUBJECT,
     "session": SESSION,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hccflow.errors import ConfigError, LeakageError
-from hccflow.ids import CohortRole
+from hccflow.ids import CLINICAL_COX, CohortRole
 from hccflow.models.parameters import check_learner
 from hccflow.networks.options import check_crop, check_network
 
@@ -98,6 +98,8 @@ def _check_crops(config: dict[str, Any]) -> None:
 
 def _check_model(name: str, model: dict[str, Any], config: dict[str, Any]) -> None:
     columns, endpoints, where = config["columns"], config["endpoints"], f"config.models.{name}"
+    if name == CLINICAL_COX:
+        raise ConfigError(f"'{name}' is the name of the Cox model that survive makes", where=where, todo="rename it")
     _known(model["endpoint"], endpoints, "endpoint", f"{where}.endpoint")
     if endpoints[model["endpoint"]]["kind"] != "binary":
         raise ConfigError("a classifier learns a binary endpoint", where=f"{where}.endpoint", found=model["endpoint"])

@@ -7,6 +7,8 @@ rule survive:
             allow_missing=True,
         ),
         subjects="<results>/enrol/{cohort}/subjects.tsv",
+        development=expand("<results>/enrol/{development}/subjects.tsv", development=DEVELOPMENT),
+        split="<results>/enrol/split.tsv",
         freeze=expand(
             "<results>/train/{model}/freeze.json",
             model=STUDY.config["survive"]["models"],
@@ -30,4 +32,5 @@ rule survive:
         folder=subpath(output.metrics, parent=True),
     shell:
         "python -m hccflow survive --predictions {input.predictions:q} --subjects {input.subjects:q}"
-        " --freeze {input.freeze:q} --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --freeze {input.freeze:q} --development {input.development:q} --split {input.split:q}"
+        " --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"

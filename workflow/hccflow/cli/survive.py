@@ -2,7 +2,8 @@
 
 By hand: --table follows the schema ``predictions`` (time_days, event, y_prob or risk, model, cohort, subject, kind;
 covariates in further columns), --config is YAML with covariates, cut: {model: value}, times, tau, ties, conf_type.
-In a study: --predictions, --subjects, --freeze and --settings. Scores of subjects that a model was fitted on (kind
+In a study: --predictions, --subjects, --freeze and --settings; with --development and --split also the clinical Cox
+model of the training rows, judged in this cohort. Scores of subjects that a model was fitted on (kind
 apparent) are refused. Writes metrics.tsv, curves/*.tsv and figures/*.{svg,png}; docs/metrics_survival.md defines every
 number.
 """
@@ -20,9 +21,11 @@ import pandas as pd
 from hccflow.cli._arguments import settings
 from hccflow.errors import ConfigError, FreezeError
 from hccflow.freeze import read_freeze
+from hccflow.ids import CLINICAL_COX
 from hccflow.study import check_section
 from hccflow.survive import Result, Settings, analyse, read_settings
 from hccflow.survive.assemble import assemble, study_settings
+from hccflow.survive.frozen_cox import OWN, frozen_clinical
 from hccflow.tables import check_table, load_schema, read_table, read_text_table, write_table
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", nargs="+", type=Path, help="tables of scores of one cohort")
     parser.add_argument("--subjects", type=Path, help="subjects.tsv of that cohort")
     parser.add_argument("--freeze", nargs="+", type=Path, default=[], help="freeze.json of each model")
+    parser.add_argument("--development", nargs="+", type=Path, default=[], help="subjects.tsv of development cohorts")
+    parser.add_argument("--split", type=Path, help="split.tsv of the study")
     parser.add_argument(
         "--settings", type=settings, help="sections columns, endpoints, models, survive, cohorts (labels)"
     )
@@ -43,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, analyse, write."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {CLINICAL_COX: "Clinical Cox model"}
     if args.table is not None:
         chosen = read_settings(args.config or {}, where="--config")
         result = analyse(read_table(args.table, "predictions"), chosen)
@@ -74,12 +79,19 @@ def _study(args: argparse.Namespace) -> tuple[Result, Settings]:
     predictions = pd.concat([read_table(path, "predictions") for path in args.predictions], ignore_index=True)
     models = sorted(set(predictions["model"]))
     chosen = study_settings(study, _freezes(args.freeze, models))
-    parts = [
-        analyse(assemble(predictions, subjects, endpoint, study), chosen) for endpoint in study["survive"]["endpoints"]
-    ]
+    endpoints = study["survive"]["endpoints"]
+    parts = [analyse(assemble(predictions, subjects, endpoint, study), chosen) for endpoint in endpoints]
+    if args.development and args.split is not None and chosen.covariates:
+        schema = load_schema("subjects")
+        tables = [check_table(read_text_table(path), schema, where=path) for path in args.development]
+        development, split = pd.concat(tables, ignore_index=True), read_table(args.split, "split")
+        # The formula of a study is that of its training rows, not another one for each cohort.
+        parts = [Result(p.metrics, {n: c for n, c in p.curves.items() if n not in OWN}) for p in parts]
+        parts += [frozen_clinical(subjects, development, split, name, study, chosen) for name in endpoints]
     metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
-    curves = {name: pd.concat([part.curves[name] for part in parts], ignore_index=True) for name in parts[0].curves}
-    return Result(metrics, curves), chosen
+    names = dict.fromkeys(name for part in parts for name in part.curves)
+    curves = {name: pd.concat([p.curves[name] for p in parts if name in p.curves], ignore_index=True) for name in names}
+    return Result(metrics, {**dict.fromkeys(OWN, pd.DataFrame()), **curves}), chosen
 
 
 def _freezes(paths: list[Path], models: list[str]) -> dict[str, Mapping[str, Any]]:

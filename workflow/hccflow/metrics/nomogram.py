@@ -50,6 +50,31 @@ def formula(fit: CoxFit, X: Array, times: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["part", "name", "time_days", "value", "centre"])
 
 
+def apply_formula(table: pd.DataFrame, X: pd.DataFrame) -> tuple[pd.Series, dict[float, pd.Series]]:
+    """Apply the plain numbers of `formula` to other subjects.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `formula`.
+    X : pandas.DataFrame
+        A column for each coefficient; NaN = missing.
+
+    Returns
+    -------
+    pandas.Series, dict
+        Linear predictor, and the predicted risk by each time of the formula; NaN where a covariate is missing.
+    """
+    parts = table[table["part"] == "coefficient"].set_index("name")
+    predictor = ((X[parts.index] - parts["centre"]) * parts["value"]).sum(axis=1, skipna=False)
+    baseline = table[table["part"] == "baseline"]
+    risks = {
+        float(t): 1 - float(s) ** np.exp(predictor)
+        for t, s in zip(baseline["time_days"], baseline["value"], strict=True)
+    }
+    return predictor, risks
+
+
 def nomogram(fit: CoxFit, X: Array, scales: Mapping[str, Scale], times: Sequence[float]) -> pd.DataFrame:
     """Points of every scale, and what their sum means.
 

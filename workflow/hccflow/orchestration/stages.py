@@ -168,7 +168,7 @@ class _Writer:
             return self.stage("validate", [f"{RESULTS}/validate/{EACH}/{t}" for t in targets], deps, outs)
 
         def survive(name: str) -> dict[str, Any]:
-            deps = [f"{RESULTS}/enrol/{EACH}", f"{RESULTS}/train", f"{RESULTS}/validate/{EACH}"]
+            deps = [f"{RESULTS}/enrol", f"{RESULTS}/train", f"{RESULTS}/validate/{EACH}"]
             return self.stage("survive", [f"{RESULTS}/survive/{EACH}/metrics.tsv"], deps, [f"{RESULTS}/survive/{EACH}"])
 
         def relate(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from hccflow.errors import ConfigError, TableError
-from hccflow.ids import CohortRole
+from hccflow.ids import CLINICAL_COX, CohortRole
 from hccflow.metrics.estimate import COLUMNS
 from hccflow.provenance import file_digest
 from hccflow.tables import read_table
@@ -85,6 +85,8 @@ class Results:
 
     def label(self, kind: str, name: str) -> str:
         """Label of one of the `models`, `columns` or `endpoints`; a name that is not declared stands as it is."""
+        if name == CLINICAL_COX:
+            return "Clinical Cox model"
         spec = self.settings[kind].get(name) or {}
         text = spec.get("label") or name
         return f"{text}, {spec['unit']}" if spec.get("unit") else text

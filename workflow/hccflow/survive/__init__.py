@@ -73,7 +73,8 @@ def analyse(table: pd.DataFrame, settings: Settings) -> Result:
     for _, same in groupby(samples, key=lambda s: (s.study, s.endpoint, s.cohort)):
         models = list(same)
         rows += comparison_rows(models, settings)
-        for name, curve in clinical_tables(max(models, key=lambda s: len(s.frame)), settings).items():
+        clinical = clinical_tables(max(models, key=lambda s: len(s.frame)), settings)
+        for name, curve in clinical.items() if isinstance(clinical, dict) else ():
             found[name].append(curve)
     return Result(metrics_table(rows), {name: _joined(parts, ORDER[name]) for name, parts in found.items()})
 

@@ -17,21 +17,26 @@ from hccflow.survive.settings import Settings
 Array = np.ndarray[Any, Any]
 
 
-def clinical_tables(sample: Sample, settings: Settings) -> dict[str, pd.DataFrame]:
-    """Curves ``formula`` and ``nomogram`` of a cohort and endpoint.
+def clinical_tables(sample: Sample, settings: Settings) -> dict[str, pd.DataFrame] | str:
+    """Curves ``formula`` and ``nomogram`` of a sample, or the reason why there is no such model.
 
-    Empty without covariates, with delayed entry, with fewer events than coefficients, or where a covariate has no
-    estimate: the reason then stands in the Cox rows. Competing events censor: the risk is cause-specific, no incidence.
+    Competing events censor: the risk is cause-specific, no incidence.
     """
     X, terms = design(sample.frame, settings)
     complete = X.notna().all(axis=1)
     frame, X = sample.frame[complete], X[complete]
     time, event, entry = outcome(frame)
-    if X.shape[1] == 0 or event.sum() < X.shape[1] or entry is not None or not settings.times:
-        return {}
+    if X.shape[1] == 0:
+        return "no covariates"
+    if entry is not None:
+        return "not defined here with delayed entry"
+    if event.sum() < X.shape[1]:
+        return f"{int(event.sum())} events for {X.shape[1]} coefficients"
     fit = fit_cox(X.to_numpy(), time, event, list(X.columns), ties=settings.ties)
-    if fit.reasons or not np.any(fit.coef):
-        return {}
+    if fit.reasons:
+        return "; ".join(f"{name}: {reason}" for name, reason in fit.reasons.items())
+    if not np.any(fit.coef):
+        return "every coefficient is zero"
     # Beyond the last event the baseline is unknown.
     times = [t for t in settings.times if 0 < t <= time[event].max()]
     where = {key: value for key, value in sample.where.items() if key != "model"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hccflow.figures.report import ForestRow, forest
+from hccflow.ids import CLINICAL_COX
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
@@ -171,7 +172,8 @@ def stage_figures(results: Results, stage: str, cohort: str, kinds: tuple[str, .
 def _detail(results: Results, rest: str) -> str:
     """Rest of a figure's name in words: endpoints and models by their labels, the longest names first."""
     names = []
-    known = {**dict.fromkeys(results.models, "models"), **dict.fromkeys(results.settings["endpoints"], "endpoints")}
+    known = dict.fromkeys([*results.models, CLINICAL_COX], "models")
+    known |= dict.fromkeys(results.settings["endpoints"], "endpoints")
     parts = [part for part in rest.split("_") if part]
     while parts:
         length = next((k for k in range(len(parts), 0, -1) if "_".join(parts[:k]) in known), 1)

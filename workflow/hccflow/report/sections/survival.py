@@ -15,7 +15,7 @@ from hccflow.report.sections.performance import forest_alt, stage_figures
 from hccflow.report.words import caption, estimate, missing, number, p_cell, p_value
 
 #: Figures of survive that are shown of every cohort, and those of the primary cohort only, in this order.
-CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t"), ("km", "cif", "auc_t", "spline")
+CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t", "nomogram"), ("km", "cif", "auc_t", "spline", "nomogram")
 #: Cox models as survive names them in the column comparator, and as the table heads them.
 COX = {"univariable": "Univariable", "clinical": "Clinical only", "multivariable": "Score and clinical"}
 KEYS = ["cohort", "endpoint", "model"]
