@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import SimpleITK as sitk
 from safetensors.numpy import save_file
 
 from hccflow.enrol.split import make_split
@@ -85,7 +86,7 @@ def make(data: Path) -> None:
             continue
         p = Parameters.from_card(card)
         participants, _ = tables.participants_and_lesions(p, card["batches"])
-        rows = participants.assign(cohort=name, role=COHORTS[name].value, response=[_response(p, o) for o in people(p)])
+        rows = participants.assign(cohort=name, role=COHORTS[name].value, response=[response(p, o) for o in people(p)])
         write_table(rows, data / name / "subjects.tsv")
         folder, manifest = data / name / "crop-tumour", []
         for one in people(p):
@@ -99,7 +100,7 @@ def make(data: Path) -> None:
     (data / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
 
 
-def _response(p: Parameters, one: Person) -> int:
+def response(p: Parameters, one: Person) -> int:
     """Label as the study derives it: objective response by the majority of the readers."""
     stream = p.stream("readers", one.subject)
     readings = process.draw_readings(p.response, stream, one.diameters[None], np.array([one.ratio]))
@@ -107,13 +108,19 @@ def _response(p: Parameters, one: Person) -> int:
     return int(readers.sum() * 2 > len(readers))
 
 
-def _write_crop(p: Parameters, one: Person, path: Path) -> None:
+def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Image, sitk.Image]:
+    """Both phases as the scanner stores them, tumour and liver mask of one subject."""
     scanner, anatomy = p.scanners[one.site], draw_anatomy(p, one)
     affine = np.eye(4)
     directions, affine[:3, 3] = geometry(scanner)
     affine[:3, :3] = directions * scanner.spacing_mm
     images = [make_image(anatomy.phases[phase].astype(np.float32) * scanner.slope, affine) for phase in PHASES]
     tumour, liver = (make_image(m.astype(np.uint8), affine) for m in (anatomy.tumour, anatomy.liver))
+    return images, tumour, liver
+
+
+def _write_crop(p: Parameters, one: Person, path: Path) -> None:
+    images, tumour, liver = draw_images(p, one)
     crop = make_crop(images, tumour, BOX, organ=liver, intensity={"kind": "organ", "scale": 1.0})
     save_file({"image": crop.image, "mask": crop.mask}, path)
 
