@@ -163,6 +163,25 @@ def test_the_ledger_counts_looks_and_not_calls(study, tmp_path, monkeypatch):
     assert read_table(tmp_path / "scores.looks.tsv").empty
 
 
+def test_a_model_of_other_code_or_settings_is_used_and_told(study, tmp_path, monkeypatch, caplog):
+    subjects, features = cohort("ext", 20, 2, role="external")
+    assert run(tmp_path, study[0], subjects, features) == 0
+    assert "other code" not in caplog.text
+    assert read_table(tmp_path / "scores.looks.tsv")["reason"].item() == ""
+    scores = (tmp_path / "scores.tsv").read_bytes()
+    monkeypatch.setattr("hccflow.freeze.code_digest", lambda command: f"other {command}")
+    monkeypatch.setenv("HCCFLOW_LOOK_REASON", "revision")
+    (tmp_path / "ledger" / "toy.tsv").unlink()
+    changed = {**settings(), "seed": 99}
+    assert run(tmp_path, study[0], subjects, features, "--settings", json.dumps(changed)) == 0
+    told = read_table(tmp_path / "scores.looks.tsv")["reason"].item()
+    assert told.startswith("revision [made by other code than the present")
+    assert "other train" in told
+    assert "other settings" in told
+    assert "other code" in caplog.text
+    assert (tmp_path / "scores.tsv").read_bytes() == scores
+
+
 def test_looks_of_many_jobs_are_all_written(tmp_path):
     def look(number: int) -> None:
         keys = {"cohort": "ext", "model": f"m{number % 8}", "freeze_digest": "f", "cohort_digest": "c"}

@@ -11,17 +11,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import report_tree
 from hccflow.cli import main
 from hccflow.errors import ConfigError, TableError
+from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.report import build_report, render, write_report
 from hccflow.report.page import Callout, Cell, Figure, Gallery, Section, Table
 from hccflow.report.results import Results
 from hccflow.report.sections import SECTIONS, headline, performance
 from hccflow.report.words import number
-from hccflow.tables import read_table, subjects_digest, write_table
+from hccflow.tables import read_table, subjects_digest, write_table, write_text
 
 
 @pytest.fixture(scope="module")
@@ -430,3 +432,57 @@ def test_failed_conversions_have_their_place_even_where_the_first_cohort_has_non
     drawing = words(section(*own, "flow"))
     rules = [rule["name"] for rule in own[1]["eligibility"]]
     assert drawing.rindex("Conversion failed") < drawing.rindex(rules[3])
+
+
+def test_means_over_external_cohorts_are_shown(own: tuple[Path, dict[str, Any]]) -> None:
+    root, settings = own
+    assert not [b for b in section(root, settings, "performance").blocks if isinstance(b, Table) and b.name == "pooled"]
+    where = {"endpoint": "response", "model": "radiomics", "group": "cohorts"}
+    rows = [
+        Estimate(0.71, 0.6, 0.8, "REML", n=99).row("auc_pooled", **where),
+        undefined("a prediction interval needs three units").row("auc_prediction", **where),
+        Estimate(0.4, p=0.2).row("auc_heterogeneity", **where),
+    ]
+    write_table(metrics_table(rows), root / "validate/pooled.tsv")
+    write_text(root / "validate/pooled.svg", report_tree.FIGURE)
+    found = section(root, settings, "performance")
+    table = next(b for b in found.blocks if isinstance(b, Table) and b.name == "pooled")
+    assert [c.text for c in table.rows[1].cells] == ["AUC", "0.71 (0.60 to 0.80)", "–", "40"]
+    assert "three units" in table.rows[1].cells[2].note
+    assert any(isinstance(b, Figure) and "validate/pooled.svg" in b.sources for b in found.blocks)
+
+
+def test_digests_versions_and_a_model_of_other_code_are_told(own: tuple[Path, dict[str, Any]]) -> None:
+    root, settings = own
+    path = root / "train/radiomics/freeze.json"
+    freeze = json.loads(path.read_text()) | {"kind": "tabular", "code_digest": "0" * 16, "digest": "9a" * 32}
+    write_text(path, json.dumps(freeze))
+    settings |= {"digests": {"requirements.lock": "4e" * 32}, "versions": {"python": "3.11.7", "numpy": "2.4.7"}}
+    told = words(section(root, settings, "reproducibility"))
+    for text in ("4e4e4e4e4e4e", "9a9a9a9a9a9a", "3.11.7", "2.4.6, 2.4.7"):
+        assert text in told
+    assert f"made by other code than the present ({'0' * 16}" in words(section(root, settings, "leakage"))
+
+
+def test_a_hazard_ratio_that_changes_has_its_table(own: tuple[Path, dict[str, Any]]) -> None:
+    root, settings = own
+    path = root / "survive/phantom-ext/metrics.tsv"
+    where = {"cohort": "phantom-ext", "endpoint": "os", "model": "radiomics", "group": "score"}
+    where |= {"study": "phantom", "comparator": "univariable"}
+    rows = [
+        Estimate(2.0, 1.2, 3.3, "wald").row("cox_hr_before", at=400, **where),
+        undefined("no events in this period").row("cox_hr_after", at=400, **where),
+        Estimate(1.5, 0.9, 2.5, "wald").row("cox_hr_t", at=365, **where),
+        Estimate(-0.7, -1.2, -0.2, "wald", p=0.012).row("cox_log_time_coef", **where),
+    ]
+    table = pd.concat([read_table(path, "metrics"), metrics_table(rows)], ignore_index=True)
+    write_table(table, path)
+    blocks = section(root, settings, "survival").blocks
+    found = next(b for b in blocks if isinstance(b, Table) and b.name == "time_varying")
+    assert [c.text for c in found.rows[0].cells[1:]] == [
+        "400",
+        "2.00 (1.20 to 3.30)",
+        "–",
+        "1.50 (0.90 to 2.50)",
+        "0.012",
+    ]

@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from hccflow.errors import DataAbsentError, FreezeError
-from hccflow.provenance import digest_of, file_digest
+from hccflow.provenance import code_digest, digest_of, file_digest
 from hccflow.tables import write_text
 
 NAME = "freeze.json"
 #: What is frozen besides the folder ``model/``: the out-of-fold scores, which later stages use in place of the model.
 SCORES = "predictions.tsv"
+#: Command whose code makes a model of each kind, as `freeze.json` records it.
+COMMANDS = {"tabular": "train", "network": "train_network", "fusion": "fuse"}
 AGAIN = "train the model again; a frozen model is never edited"
 
 
@@ -97,3 +99,20 @@ def verify(folder: Path) -> dict[str, Any]:
                 expected=frozen["files"].get(name, "no such file"), found=there.get(name, "no such file"), todo=AGAIN,
             )  # fmt: skip
     return frozen
+
+
+def other_code(frozen: Mapping[str, Any]) -> str:
+    """Say that the code that would make this model today is not the code that made it; empty where it is.
+
+    That is no fault of the model, which is what was frozen: a frozen model outlives the program that made it, and is
+    never trained again only to be judged. The workflow trains again by itself when the code of training changes.
+    """
+    now = code_digest(COMMANDS[frozen["kind"]])
+    then = frozen["code_digest"]
+    return "" if now == then else f"made by other code than the present ({then}, now {now})"
+
+
+def other_settings(frozen: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Say that a model was made with other settings than those given now; empty where they are the same."""
+    now, then = digest_of(settings), frozen["settings_digest"]
+    return "" if now == then else f"made with other settings than the present ({then[:16]}, now {now[:16]})"

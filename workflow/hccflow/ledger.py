@@ -27,7 +27,7 @@ SHOWN = [*LOOK, "reason"]
 REASON = "HCCFLOW_LOOK_REASON"
 
 
-def record_look(ledger: Path, look: Mapping[str, str], reason: str = "") -> pd.DataFrame:
+def record_look(ledger: Path, look: Mapping[str, str], reason: str = "", note: str = "") -> pd.DataFrame:
     """Append a look unless it stands there already; return the looks of this model at this cohort, oldest first.
 
     Parameters
@@ -38,6 +38,8 @@ def record_look(ledger: Path, look: Mapping[str, str], reason: str = "") -> pd.D
         ``cohort, model, freeze_digest, cohort_digest``.
     reason : str
         Why; the environment variable HCCFLOW_LOOK_REASON where it is empty.
+    note : str
+        What the program has to say about this look; stands in brackets after the reason.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def record_look(ledger: Path, look: Mapping[str, str], reason: str = "") -> pd.D
                 "not a ledger of looks", where=ledger, expected=", ".join(COLUMNS), found=list(table.columns)
             )
         if not (table[LOOK] == pd.Series(dict(look))[LOOK]).all(axis=1).any():
-            text = " ".join((reason or os.environ.get(REASON, "")).split())
+            text = " ".join(f"{reason or os.environ.get(REASON, '')} {f'[{note}]' if note else ''}".split())
             today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
             row = {"date": today, **look, "user": _user(), "reason": text}
             table = pd.concat([table, pd.DataFrame([row])[COLUMNS]], ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -95,3 +96,16 @@ def code_digest(command: str) -> str:
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Installed versions of distributions; local tags such as ``+cpu`` are left out."""
     return {name: metadata.version(name).split("+")[0] for name in sorted(names)}
+
+
+#: Distributions whose numbers a reader may want to make again.
+LIBRARIES = (
+    "numpy", "pandas", "scipy", "scikit-learn", "statsmodels", "lifelines", "firthmodels", "scikit-misc", "xgboost-cpu",
+    "pyradiomics", "SimpleITK", "pydicom", "nibabel", "torch", "monai", "nnunetv2", "matplotlib", "snakemake", "dvc",
+)  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Version of Python and of those of `LIBRARIES` that are installed here."""
+    there = {str(found.metadata["Name"]).lower() for found in metadata.distributions()}
+    return {"python": platform.python_version(), **versions(name for name in LIBRARIES if name.lower() in there)}

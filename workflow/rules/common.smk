@@ -11,7 +11,7 @@ sys.path.insert(0, str(LIBRARY))
 from hccflow import ids
 from hccflow.errors import HccflowError
 from hccflow.orchestration.guard import guard
-from hccflow.provenance import code_digest as code, folder_digest
+from hccflow.provenance import code_digest as code, digest_of, file_digest, folder_digest
 from hccflow.study import load_study
 
 CONFIG_FILE = Path((workflow.config_settings.configfiles or ["config.yaml"])[0])
@@ -45,6 +45,8 @@ RELATE = STUDY.config.get("relate", {})
 RELATED = expand("<results>/relate/{cohort}/metrics.tsv", cohort=RELATE.get("cohorts", COHORTS) if RELATE else [])
 EXTERNAL = [name for name, cohort in STUDY.cohorts.items() if cohort.role.value == "external" and not cohort.subset_of]
 POOLED = ["<results>/validate/pooled.tsv"] if len(EXTERNAL) > 1 else []
+LOCK = LIBRARY.parent / "requirements.lock"
+DIGESTS = {"configuration": digest_of(STUDY.config), LOCK.name: file_digest(LOCK)}
 WILDCARDS = {
     **{name: ids.PATTERNS[name] for name in ("batch",)},
     **{name: "|".join(values) for name, values in (("cohort", COHORTS), ("model", MODELS), ("roi", ROIS)) if values},

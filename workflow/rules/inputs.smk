@@ -96,7 +96,7 @@ def converted_batches(names, ending="", stage="convert"):
 def report_settings():
     """The whole configuration in the order of its file, the cohorts' cards and, for a phantom, the known truth."""
     sections = [key for key in STUDY.config if key not in ("study", "seed", "data")]
-    return json.dumps({**STUDY.section(*sections), "cards": STUDY.cards, "truth": STUDY.truth})
+    return json.dumps({**STUDY.section(*sections), "cards": STUDY.cards, "truth": STUDY.truth, "digests": DIGESTS})
 
 
 def segment_settings(*keys):

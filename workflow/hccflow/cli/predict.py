@@ -7,6 +7,7 @@ HCCFLOW_LOOK_REASON.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 import pandas as pd
 
 from hccflow.cli import _arguments
+from hccflow.freeze import other_code, other_settings
 from hccflow.ids import CohortRole, ScoreKind
 from hccflow.ledger import SHOWN, record_look
 from hccflow.models.fusion import check_inputs, logit_table
 from hccflow.participants import read_subjects
 from hccflow.provenance import digest_of, file_digest
 from hccflow.tables import read_table, write_table
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +48,9 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.predict import open_frozen, predict
 
     frozen = open_frozen(args.train)
+    notes = [text for text in (other_code(frozen.facts), other_settings(frozen.facts, args.settings)) if text]
+    for text in notes:
+        log.warning("%s was %s", frozen.facts["model"], text)
     subjects = read_subjects([args.subjects], args.settings["columns"])
     features = _features(args, frozen.facts)
     split = read_table(args.split, "split") if args.split is not None else None
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     scores = predict(frozen, args.cohort, args.role, subjects, features, split=split, shared_with=shared)
     looks = pd.DataFrame(columns=SHOWN)
     if args.role is not CohortRole.DEVELOPMENT:
-        looks = record_look(args.ledger, _look(args, frozen.facts))
+        looks = record_look(args.ledger, _look(args, frozen.facts), note="; ".join(notes))
     write_table(looks, args.out.with_suffix(".looks.tsv"))
     write_table(scores, args.out)
 

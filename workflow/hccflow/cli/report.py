@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hccflow.cli._arguments import settings
 from hccflow.errors import DataAbsentError
+from hccflow.provenance import environment
 from hccflow.report import build_report, write_report
 from hccflow.report.metrics import headline_numbers
 from hccflow.tables import write_text
@@ -31,8 +32,9 @@ def run(args: argparse.Namespace) -> None:
     """Write the report."""
     if not args.results.is_dir():
         raise DataAbsentError("results folder not found", where=args.results, todo="run the study first")
-    sections = build_report(args.results, args.settings)
-    write_report(sections, args.settings, args.out)
-    numbers = headline_numbers(args.results, args.settings)
+    study = {**args.settings, "versions": environment()}
+    sections = build_report(args.results, study)
+    write_report(sections, study, args.out)
+    numbers = headline_numbers(args.results, study)
     write_text(args.out.parent / "metrics.json", json.dumps(numbers, indent=1, sort_keys=True, allow_nan=False) + "\n")
     log.info("%s: %d sections", args.out, len(sections))

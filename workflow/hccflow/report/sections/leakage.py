@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from hccflow.freeze import other_code
 from hccflow.ids import Status
 from hccflow.report.page import DASH, Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results, groups, records, require
@@ -92,7 +93,8 @@ def _frozen(results: Results) -> list[Block]:
         if freeze is None:
             continue
         sources.append(name)
-        rows.append(Row([Cell(results.label("models", model)), Cell(short(results.read[name]))]))
+        changed = other_code(freeze) if "code_digest" in freeze else "made by code that it does not name"
+        rows.append(Row([Cell(results.label("models", model), changed), Cell(short(results.read[name]))]))
         rows += [Row([Cell(key), Cell(text)], indent=True) for key, text in flatten(freeze) if _is_digest(text)]
     if not rows:
         return [Callout("absent", "No frozen models", caption("freeze_none"))]

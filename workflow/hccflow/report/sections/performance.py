@@ -10,6 +10,7 @@ from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.images import is_wide, svg_uri
+from hccflow.report.sections.pooled import pooled_blocks
 from hccflow.report.sections.truth import best
 from hccflow.report.words import caption, estimate, has_caption, missing
 
@@ -48,7 +49,7 @@ def build(results: Results) -> Section:
     blocks += [Gallery(figures) for figures in galleries]
     if not galleries:
         blocks.append(Callout("absent", "No curves", caption("curves_none")))
-    blocks += [*_readers(results), *_sites(results)]
+    blocks += [*pooled_blocks(results), *_readers(results), *_sites(results)]
     return Section("performance", "Performance by cohort", blocks, labels=["exploratory"])
 
 

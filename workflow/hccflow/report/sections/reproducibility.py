@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hccflow.freeze import split_digest
 from hccflow.provenance import digest_of
 from hccflow.report.page import Block, Cell, Row, Section, Table
 from hccflow.report.results import Results
-from hccflow.report.sections.leakage import flatten
 from hccflow.report.words import caption, plural, short
 
 
@@ -17,11 +17,12 @@ def build(results: Results) -> Section:
         Row([Cell("name"), Cell(str(settings["study"]))]),
         Row([Cell("seed"), Cell(str(settings["seed"]))]),
     ]
-    rows.append(Row([Cell("settings of this report"), Cell(short(digest_of(settings)))]))
-    for title, found in (("Digests", settings.get("digests") or {}), ("Versions", _versions(results))):
+    own = {key: value for key, value in settings.items() if key not in ("versions", "digests")}
+    rows.append(Row([Cell("settings of this report"), Cell(short(digest_of(own)))]))
+    for title, found in (("Digests", _digests(results)), ("Versions", _versions(results))):
         if found:
             rows.append(Row([Cell(title)], heading=True))
-            rows += [Row([Cell(key), Cell(text)]) for key, text in flatten(found)]
+            rows += [Row([Cell(key), Cell(text)]) for key, text in found.items()]
     cards = [(results.cohort_name(c), results.card(c)) for c in results.cohorts]
     data = [
         Row(
@@ -64,8 +65,21 @@ def build(results: Results) -> Section:
     return Section("reproducibility", "Reproducibility", blocks)
 
 
+def _digests(results: Results) -> dict[str, str]:
+    """First characters of the digests of configuration, lock, split and every frozen model."""
+    found = {name: short(value) for name, value in (results.settings.get("digests") or {}).items()}
+    split = results.table("enrol/split.tsv")
+    if split is not None:
+        found["split"] = short(split_digest(split))
+    for model in results.models:
+        freeze = results.document(f"train/{model}/freeze.json")
+        if freeze is not None and freeze.get("digest"):
+            found[f"frozen model: {results.label('models', model)}"] = short(freeze["digest"])
+    return found
+
+
 def _versions(results: Results) -> dict[str, str]:
-    """Versions that the frozen models record and those of the settings; several values of one name side by side."""
+    """Versions of this environment and those that the frozen models record; several of one name side by side."""
     found: dict[str, set[str]] = {}
     documents = [results.document(f"train/{model}/freeze.json") or {} for model in results.models]
     for versions in [*(d.get("versions") or {} for d in documents), results.settings.get("versions") or {}]:

@@ -34,7 +34,7 @@ def build(results: Results) -> Section:
         figures = stage_figures(results, "survive", cohort, kinds)
         if figures:
             blocks.append(Gallery(figures))
-    blocks += [*_times(results, found), *_cox(results, found), *_hazards(results, found)]
+    blocks += [*_times(results, found), *_cox(results, found), *_hazards(results, found), *_changing(results, found)]
     return Section("survival", "Survival", blocks, labels=["exploratory"])
 
 
@@ -189,3 +189,27 @@ def _hazards(results: Results, found: pd.DataFrame) -> list[Block]:
     sources = sorted(table["source"].unique())
     text = caption("zph", smallest=smallest)
     return [Table("proportional_hazards", text, ["Covariate", "χ²", "p"], rows, sources, folded=True)]
+
+
+def _changing(results: Results, found: pd.DataFrame) -> list[Block]:
+    """Hazard ratios of the score before and after the median event time, and over log(time)."""
+    table = found[found["metric"].isin(["cox_hr_before", "cox_hr_after", "cox_hr_t"])]
+    if table.empty:
+        return []
+    times = sorted(table.loc[table["metric"] == "cox_hr_t", "at"].dropna().unique())
+    rows: list[Row] = []
+    for (cohort, endpoint, model), part in groups(table, KEYS):
+        by = {(r["metric"], r["at"] if r["metric"] == "cox_hr_t" else None): r for r in records(part)}
+        split = by.get(("cox_hr_before", None))
+        where = {"cohort": cohort, "endpoint": endpoint, "model": model, "group": "score", "comparator": "univariable"}
+        name = (
+            f"{results.cohort_name(cohort)}: {results.label('endpoints', endpoint)}; {results.label('models', model)}"
+        )
+        cells = [Cell(DASH if split is None else number(float(split["at"]), 0))]
+        cells += [estimate(by.get((metric, None))) for metric in ("cox_hr_before", "cox_hr_after")]
+        cells += [estimate(by.get(("cox_hr_t", t))) for t in times]
+        rows.append(Row([Cell(name), *cells, p_cell(results.one("cox_log_time_coef", **where))]))
+    columns = ["Cohort, endpoint, model", "Median event, days", "HR before", "HR after"]
+    columns += [*(f"HR at {number(float(t), 0)} days" for t in times), "p of change"]
+    sources = sorted(table["source"].unique())
+    return [Table("time_varying", caption("time_varying"), columns, rows, sources, folded=True)]
