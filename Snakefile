@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/variants.smk"
 
 
 pathvars:
@@ -78,13 +79,14 @@ rule all_extract:
 
 rule all_train:
     input:
-        expand("<results>/train/{model}/freeze.json", model=MODELS),
+        expand("<results>/train/{model}/freeze.json", model=TRAINED),
 
 
 rule all_validate:
     input:
         expand("<results>/validate/{cohort}/metrics.tsv", cohort=COHORTS),
         POOLED,
+        EXPERIMENT,
 
 
 rule all_survive:

@@ -14,6 +14,8 @@ SESSION = r"[A-Za-z0-9]{1,16}"
 COHORT = r"[a-z0-9][a-z0-9-]{0,31}"
 STUDY = r"[a-z0-9][a-z0-9_-]{0,31}"
 MODEL = r"[a-z][a-z0-9_]{0,31}"
+#: Model that an experiment makes: its base, two underscores, what is changed.
+VARIANT = r"[a-z][a-z0-9_]{0,31}__[a-z0-9][a-z0-9_]{0,47}"
 ROI = r"[a-z][a-z0-9]{0,15}"
 BATCH = r"[0-9]{2,4}"
 #: Name of the Cox model of the clinical covariates that survive fits on the training rows; no other model has it.

@@ -1,7 +1,8 @@
-"""The ledger of looks: every time a frozen model is judged on an external cohort, it is written down, for good.
+"""Ledgers: what was looked at and what was tried, written down for good.
 
-One look is one frozen model on one state of a cohort; asking the same again is the same look. The ledger is committed;
-it is the one output that bears a date and a user.
+Looks: every time a frozen model is judged on an external cohort. One look is one frozen model on one state of a cohort.
+Variants: every model that an experiment has trained. One variant is one entry of the configuration. Asking the same
+again is the same row. The ledgers are committed; they are the one output that bears a date and a user.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ COLUMNS = ["date", *LOOK, "user", "reason"]
 #: What of it may enter results: no date and no user.
 SHOWN = [*LOOK, "reason"]
 REASON = "HCCFLOW_LOOK_REASON"
+#: A variant that was tried: its sweep, base, name and changes, and the digest of its whole entry.
+VARIANT = ["sweep", "base", "variant", "changes", "digest"]
+TRIED = ["date", *VARIANT, "user"]
 
 
 def record_look(ledger: Path, look: Mapping[str, str], reason: str = "", note: str = "") -> pd.DataFrame:
@@ -46,21 +50,50 @@ def record_look(ledger: Path, look: Mapping[str, str], reason: str = "", note: s
     pandas.DataFrame
         The columns `SHOWN`.
     """
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(ledger.parent):
-        table = read_text_table(ledger) if ledger.is_file() else pd.DataFrame(columns=COLUMNS, dtype=str)
-        if list(table.columns) != COLUMNS:
-            raise TableError(
-                "not a ledger of looks", where=ledger, expected=", ".join(COLUMNS), found=list(table.columns)
-            )
-        if not (table[LOOK] == pd.Series(dict(look))[LOOK]).all(axis=1).any():
-            text = " ".join(f"{reason or os.environ.get(REASON, '')} {f'[{note}]' if note else ''}".split())
-            today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-            row = {"date": today, **look, "user": _user(), "reason": text}
-            table = pd.concat([table, pd.DataFrame([row])[COLUMNS]], ignore_index=True)
-            write_table(table, ledger)
+    text = " ".join(f"{reason or os.environ.get(REASON, '')} {f'[{note}]' if note else ''}".split())
+    table = _append(ledger, COLUMNS, LOOK, {**look, "reason": text})
     mine = table[(table["cohort"] == look["cohort"]) & (table["model"] == look["model"])]
     return mine[SHOWN].reset_index(drop=True)
+
+
+def record_variant(ledger: Path, variant: Mapping[str, str]) -> None:
+    """Append a variant that is about to be trained, unless its entry stands there already under whatever name.
+
+    Parameters
+    ----------
+    ledger : Path
+        ``ledger/<study>.variants.tsv``; made when it is not there.
+    variant : mapping
+        The columns `VARIANT`.
+    """
+    _append(ledger, TRIED, ["base", "digest"], variant)
+
+
+def read_variants(ledger: Path) -> pd.DataFrame:
+    """Variants that were ever tried, oldest first, without date and user (columns `VARIANT`)."""
+    return _read(ledger, TRIED)[VARIANT]
+
+
+def _append(ledger: Path, columns: list[str], same: list[str], row: Mapping[str, str]) -> pd.DataFrame:
+    """Append a row, with date and user, unless one that is equal in the columns `same` is there; return the ledger."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(ledger.parent):
+        table = _read(ledger, columns)
+        if not (table[same] == pd.Series(dict(row))[same]).all(axis=1).any():
+            today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+            new = pd.DataFrame([{"date": today, **row, "user": _user()}])[columns]
+            table = pd.concat([table, new], ignore_index=True)
+            write_table(table, ledger)
+    return table
+
+
+def _read(ledger: Path, columns: list[str]) -> pd.DataFrame:
+    table = read_text_table(ledger) if ledger.is_file() else pd.DataFrame(columns=columns, dtype=str)
+    if list(table.columns) != columns:
+        raise TableError(
+            "not the ledger it should be", where=ledger, expected=", ".join(columns), found=list(table.columns)
+        )
+    return table
 
 
 def _user() -> str:

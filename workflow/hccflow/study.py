@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from hccflow.errors import ConfigError, DataAbsentError, LeakageError
 from hccflow.ids import CohortRole, check_id
 from hccflow.participants import read_participants
 from hccflow.provenance import digest_of
-from hccflow.references import check_references
+from hccflow.references import check_references, check_variants
 from hccflow.tables import load_schema, read_table
+from hccflow.variants import Variant, expand
 
 #: Kinds of source that have images, and so pass through convert.
 IMAGE_SOURCES = ("phantom", "dicom", "nifti")
@@ -102,6 +103,16 @@ class Study:
         """Cohorts that may teach."""
         return [c.name for c in self.cohorts.values() if c.role is CohortRole.DEVELOPMENT]
 
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """Models that the experiment makes of declared ones, by name."""
+        return expand_variants(self.config)
+
+    @cached_property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Entries of all models that are trained: the declared ones, then the variants."""
+        return {**self.config["models"], **{name: dict(one.spec) for name, one in self.variants.items()}}
+
     @property
     def cards(self) -> dict[str, dict[str, Any]]:
         """Cards of the cohorts without their sources."""
@@ -164,7 +175,19 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     filled = _fill(copy.deepcopy(dict(config)), schema)
     _validate(filled, schema, "config")
     check_references(filled)
+    check_variants(filled, expand_variants(filled))
     return filled
+
+
+def expand_variants(config: Mapping[str, Any]) -> dict[str, Variant]:
+    """Variants of a filled configuration, their entries filled and validated like any other."""
+    schema = load_schema("config")["properties"]["models"]["additionalProperties"]
+    out = {}
+    for name, variant in expand(config).items():
+        spec = _fill(copy.deepcopy(dict(variant.spec)), schema)
+        _validate(spec, schema, f"config.experiment.{variant.sweep}: {name}")
+        out[name] = replace(variant, spec=spec)
+    return out
 
 
 def check_section(name: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,10 +31,15 @@ PHANTOMS = [name for name, c in STUDY.cohorts.items() if c.card["source"]["kind"
 ROIS = list(STUDY.config["extract"]["rois"])
 CROPS = list(STUDY.config["crops"])
 MODELS = list(STUDY.config["models"])
-KIND = {name: model["kind"] for name, model in STUDY.config["models"].items()}
-TABULAR, NETWORKS, FUSIONS = ([n for n in MODELS if KIND[n] == kind] for kind in ("tabular", "network", "fusion"))
+TRAINED = list(STUDY.models)
+KIND = {name: model["kind"] for name, model in STUDY.models.items()}
+TABULAR, NETWORKS, FUSIONS, CHOICES = (
+    [name for name in TRAINED if KIND[name] == kind] for kind in ("tabular", "network", "fusion", "choice")
+)
 PLACES = [f"{r}-{f}" for r in range(STUDY.config["split"]["repeats"]) for f in range(STUDY.config["split"]["folds"])]
-EXPLAINED = expand("<results>/validate/{cohort}/{model}.cam", cohort=IMAGE_COHORTS, model=NETWORKS)
+EXPLAINED = expand(
+    "<results>/validate/{cohort}/{model}.cam", cohort=IMAGE_COHORTS, model=[n for n in MODELS if n in NETWORKS]
+)
 SEGMENT = STUDY.config.get("segment", {})
 SEGMENTED = IMAGE_COHORTS if SEGMENT else []
 MASKS = ["<results>/segment/dice.tsv"] if SEGMENT else []
@@ -49,7 +54,7 @@ LOCK = LIBRARY.parent / "requirements.lock"
 DIGESTS = {"configuration": digest_of(STUDY.config), LOCK.name: file_digest(LOCK)}
 WILDCARDS = {
     **{name: ids.PATTERNS[name] for name in ("batch",)},
-    **{name: "|".join(values) for name, values in (("cohort", COHORTS), ("model", MODELS), ("roi", ROIS)) if values},
+    **{name: "|".join(values) for name, values in (("cohort", COHORTS), ("model", TRAINED), ("roi", ROIS)) if values},
     "crop": "|".join(CROPS) or "(?!)",
 }
 

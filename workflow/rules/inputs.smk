@@ -27,7 +27,7 @@ def converted(wildcards):
 
 
 def features(wildcards, cohorts):
-    roi = STUDY.config["models"][wildcards.model].get("roi")
+    roi = entry(wildcards).get("roi")
     return [f"<results>/extract/{name}/roi-{roi}/features.tsv" for name in cohorts if roi]
 
 
@@ -43,7 +43,9 @@ def cohort_features(wildcards):
 
 def model_settings(wildcards):
     """Settings of one model: its own entry, so that a change of another model re-runs nothing here."""
-    more = {"models": {wildcards.model: STUDY.config["models"][wildcards.model]}}
+    more = {"models": {wildcards.model: STUDY.models[wildcards.model]}}
+    if wildcards.model in STUDY.variants:
+        more["variant"] = STUDY.variants[wildcards.model].about
     survive = STUDY.config["survive"]
     keys = ("cut", "endpoints") if survive["cut"] == "maxstat" else ("cut",)
     return settings("columns", "endpoints", **more, survive={key: survive[key] for key in keys})
@@ -51,7 +53,7 @@ def model_settings(wildcards):
 
 def crops(wildcards, names):
     """Manifests of the crops that a network sees."""
-    network = STUDY.config["models"][wildcards.model].get("network")
+    network = entry(wildcards).get("network")
     return [f"<results>/extract/{name}/crop-{network['crop']}/manifest.tsv" for name in names if network]
 
 
@@ -76,7 +78,7 @@ def inputs_of(pattern):
     """Input function: one file for each model that a fusion stacks (none for another model)."""
 
     def find(wildcards):
-        names = STUDY.config["models"][wildcards.model].get("inputs", [])
+        names = STUDY.models[wildcards.model].get("inputs", [])
         return expand(pattern, input=names, allow_missing=True)
 
     return find
@@ -123,7 +125,7 @@ def environment_of_model(wildcards):
 
 def network_gpus(wildcards):
     """GPUs of one network's job."""
-    return gpus(STUDY.config["models"][wildcards.model]["network"]["device"])
+    return gpus(STUDY.models[wildcards.model]["network"]["device"])
 
 
 def table_of(name):

@@ -11,7 +11,7 @@ rule report:
         split="<results>/enrol/split.tsv",
         segment=expand("<results>/segment/{cohort}/manifest.tsv", cohort=SEGMENTED),
         overlays=ancient(converted_batches(SEGMENTED, stage="segment")),
-        networks=expand("<results>/train/{model}/history.tsv", model=NETWORKS),
+        networks=expand("<results>/train/{model}/history.tsv", model=[n for n in MODELS if n in NETWORKS]),
         maps=EXPLAINED,
         extract=expand(
             "<results>/extract/{cohort}/roi-{roi}/manifest.tsv",
@@ -30,6 +30,7 @@ rule report:
         ),
         validate=expand("<results>/validate/{cohort}/metrics.tsv", cohort=COHORTS),
         pooled=POOLED,
+        experiment=EXPERIMENT,
         survive=SURVIVAL,
         relate=RELATED,
     output:

@@ -25,11 +25,12 @@ rule train:
         runtime=runtime(120),
     params:
         settings=model_settings,
+        variants=VARIANTS_LEDGER,
         code=code("train"),
         folder=subpath(output.freeze, parent=True),
     shell:
         "python -m hccflow train --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
-        " --features {input.features:q} --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --features {input.features:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # A network: one job a fold, then the final fit and the freeze. Checkpoints lie in the work folder, so a killed job goes on.
@@ -99,6 +100,7 @@ rule train_network:
         gpu=network_gpus,
     params:
         settings=model_settings,
+        variants=VARIANTS_LEDGER,
         code=code("train_network"),
         crops=folder_of("crops"),
         folds=folder_of("folds"),
@@ -106,7 +108,7 @@ rule train_network:
         work=f".hccflow/work/{STUDY.name}/train",
     shell:
         "python -m hccflow train_network --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
-        " --crops {params.crops:q} --folds {params.folds:q} --settings {params.settings:q} --out {params.folder:q}"
+        " --crops {params.crops:q} --folds {params.folds:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q}"
         " --work {params.work:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
@@ -135,9 +137,44 @@ rule fuse:
         runtime=runtime(30),
     params:
         settings=model_settings,
+        variants=VARIANTS_LEDGER,
         code=code("fuse"),
         inputs=folder_of("inputs"),
         folder=subpath(output.freeze, parent=True),
     shell:
         "python -m hccflow fuse --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
-        " --inputs {params.inputs:q} --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --inputs {params.inputs:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+
+
+# The best model of a sweep, chosen inside the development folds.
+rule choose:
+    input:
+        subjects=expand("<results>/enrol/{cohort}/subjects.tsv", cohort=DEVELOPMENT),
+        split="<results>/enrol/split.tsv",
+        candidates=candidates_of,
+    output:
+        freeze="<results>/train/{model}/freeze.json",
+        model=directory("<results>/train/{model}/model"),
+        predictions="<results>/train/{model}/predictions.tsv",
+        fits="<results>/train/{model}/fits.tsv",
+        selection="<results>/train/{model}/selection.tsv",
+        manifest="<results>/train/{model}/manifest.tsv",
+    log:
+        "<logs>/train/{model}.log",
+    benchmark:
+        "<benchmarks>/train/{model}.tsv"
+    wildcard_constraints:
+        model=choose(CHOICES),
+    conda:
+        "../../envs/models.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=runtime(30),
+    params:
+        settings=model_settings,
+        code=code("choose"),
+        candidates=folder_of("candidates"),
+        folder=subpath(output.freeze, parent=True),
+    shell:
+        "python -m hccflow choose --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
+        " --inputs {params.candidates:q} --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"

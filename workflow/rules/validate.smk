@@ -70,11 +70,7 @@ rule explain:
 
 rule validate:
     input:
-        predictions=expand(
-            "<results>/validate/{cohort}/{model}.predictions.tsv",
-            model=MODELS,
-            allow_missing=True,
-        ),
+        predictions=scores_of_cohort,
         subjects="<results>/enrol/{cohort}/subjects.tsv",
         development=expand("<results>/enrol/{development}/subjects.tsv", development=DEVELOPMENT),
     output:
@@ -127,3 +123,30 @@ rule pool:
     shell:
         "python -m hccflow pool --predictions {input.predictions:q} --settings {params.settings:q}"
         " --out {output.metrics:q} 2>&1 | tee {log:q}"
+
+
+# Variants against their bases, on the development cohorts alone; every variant ever tried is counted.
+rule experiment:
+    input:
+        freeze=expand("<results>/train/{model}/freeze.json", model=COMPARED),
+        predictions=expand("<results>/train/{model}/predictions.tsv", model=COMPARED),
+    output:
+        metrics="<results>/validate/experiment.tsv",
+        variants="<results>/validate/experiment.variants.tsv",
+    log:
+        "<logs>/validate/experiment.log",
+    benchmark:
+        "<benchmarks>/validate/experiment.tsv"
+    conda:
+        "../../envs/models.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(15),
+    params:
+        settings=experiment_settings(),
+        code=code("experiment"),
+        train=folder_of("freeze"),
+        variants=VARIANTS_LEDGER,
+    shell:
+        "python -m hccflow experiment --train {params.train:q} --variants {params.variants:q}"
+        " --settings {params.settings:q} --out {output.metrics:q} 2>&1 | tee {log:q}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hccflow.cli import _arguments
+from hccflow.cli import _arguments, _variants
 from hccflow.participants import read_subjects
 from hccflow.tables import read_table
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", type=Path, nargs="+", required=True, help="training folders, named as the models")
     parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    _variants.add_ledger(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.train.stacking import train_fusion
     from hccflow.train.training import write_training
 
+    _variants.count_variant(args)
     subjects = read_subjects(args.subjects, args.settings["columns"])
     inputs = {folder.name: folder for folder in args.inputs}
     training = train_fusion(args.model, args.settings, subjects, read_table(args.split, "split"), inputs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hccflow.cli import _arguments
+from hccflow.cli import _arguments, _variants
 from hccflow.errors import ConfigError
 from hccflow.participants import read_subjects
 from hccflow.tables import read_table
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", type=Path, nargs="*", default=[], help="feature tables of development cohorts")
     parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    _variants.add_ledger(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.model not in args.settings["models"]:
         raise ConfigError(f"unknown model '{args.model}'", where="models", expected=", ".join(args.settings["models"]))
+    _variants.count_variant(args)
     subjects = read_subjects(args.subjects, args.settings["columns"])
     features = pd.concat([read_table(path) for path in args.features], ignore_index=True) if args.features else None
     training = train(args.model, args.settings, subjects, read_table(args.split, "split"), features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hccflow.cli import _arguments
+from hccflow.cli import _arguments, _variants
 from hccflow.participants import read_subjects
 from hccflow.tables import read_table, write_table
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _arguments.network(parser)
     parser.add_argument("--folds", type=Path, nargs="+", required=True, help="folders made by train_fold")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    _variants.add_ledger(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.train.networks import train_network
     from hccflow.train.training import write_training
 
+    _variants.count_variant(args)
     training, history = train_network(
         args.model, args.settings, read_subjects(args.subjects, args.settings["columns"]),
         read_table(args.split, "split"), crop_table(args.crops), args.folds, work=args.work, threads=args.threads,

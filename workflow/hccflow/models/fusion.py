@@ -75,7 +75,15 @@ def check_inputs(facts: Mapping[str, Any], folders: Sequence[Path]) -> None:
 
 
 def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: ScoreKind) -> pd.DataFrame:
-    """Logits of the inputs side by side.
+    """Logits of the inputs side by side; as `probability_table`."""
+    table = probability_table(scores, inputs, kind)
+    p = table[list(inputs)].clip(TINY, 1 - TINY)
+    table[list(inputs)] = np.log(p) - np.log1p(-p)
+    return table
+
+
+def probability_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: ScoreKind) -> pd.DataFrame:
+    """Unseen scores of the inputs side by side.
 
     Parameters
     ----------
@@ -89,8 +97,8 @@ def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: Sco
     Returns
     -------
     pandas.DataFrame
-        ``cohort, subject, session`` (for ``oof`` also ``repeat``) and one column of logits per input, NaN where an
-        input has no score.
+        ``cohort, subject, session`` (for ``oof`` also ``repeat``) and one column of probabilities per input, NaN where
+        an input has no score.
 
     Raises
     ------
@@ -113,7 +121,7 @@ def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: Sco
             found[str(name)] = rows[rows["kind"] == kind.value].set_index(keys)
     if set(found) != set(inputs):
         raise TableError("the scores are not those of the inputs", expected=", ".join(inputs), found=", ".join(found))
-    out = pd.DataFrame({name: _logit(found[name]["y_prob"]) for name in inputs})
+    out = pd.DataFrame({name: found[name]["y_prob"] for name in inputs})
     if kind is ScoreKind.OOF:
         folds = pd.DataFrame({name: found[name]["fold"] for name in inputs})
         odd = folds.max(axis=1) != folds.min(axis=1)
@@ -124,8 +132,3 @@ def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: Sco
                 todo="train the inputs again on the study's split",
             )  # fmt: skip
     return out.rename_axis(keys).reset_index()
-
-
-def _logit(probability: pd.Series) -> pd.Series:
-    p = probability.clip(TINY, 1 - TINY)
-    return np.log(p) - np.log1p(-p)

@@ -14,7 +14,14 @@ from hccflow.models.fold import Fold
 from hccflow.models.tabular import fit_tabular
 
 
-class Model(Protocol):
+class Writable(Protocol):
+    """What can be frozen."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model as data files."""
+
+
+class Model(Writable, Protocol):
     """A fitted model of any kind."""
 
     @property
@@ -23,9 +30,6 @@ class Model(Protocol):
 
     def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
         """Probability of the event for rows of tables, NaN with a reason where a row cannot be scored."""
-
-    def save(self, folder: Path) -> None:
-        """Write the model as data files."""
 
 
 class TableModel(Model, Protocol):

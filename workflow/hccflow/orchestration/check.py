@@ -150,7 +150,7 @@ def check_counts(study: Study, enrolled: Mapping[str, pd.DataFrame], findings: F
         rows.append((name, *cells))
     findings.sections.append(("events per endpoint (enrolled by the tables alone)", rows))
     parameters: list[Sequence[object]] = []
-    for name, spec in study.config["models"].items():
+    for name, spec in study.models.items():
         count = _parameters(spec, study.config["columns"])
         events = fewest.get(spec["endpoint"], 0)
         if count is None or not events:
@@ -165,7 +165,9 @@ def check_counts(study: Study, enrolled: Mapping[str, pd.DataFrame], findings: F
 
 
 def _parameters(spec: Mapping[str, Any], declared: Mapping[str, Any]) -> int | None:
-    """Most coefficients that a model can have; None where its features are known only later, or it is a network."""
+    """Most coefficients that a model can have; None where only training tells: its features, a network, a choice."""
+    if spec["kind"] == "choice":
+        return None
     if spec["kind"] == "fusion":
         return len(spec["inputs"])
     if spec["kind"] == "network" or spec.get("roi"):
@@ -185,7 +187,7 @@ def check_machine(study: Study, raw: Mapping[str, Any], config_file: Path, findi
     if dicom and importlib.util.find_spec("dcm2niix") is None and shutil.which("dcm2niix") is None:
         findings.missing.append("dcm2niix is not installed; conda brings it (--use-conda), or pip install dcm2niix")
     wanted = [study.config.get("segment", {}).get("device")]
-    wanted += [spec.get("network", {}).get("device") for spec in study.config["models"].values()]
+    wanted += [spec.get("network", {}).get("device") for spec in study.models.values()]
     if "cuda" in wanted and not Path("/dev/nvidiactl").exists():
         findings.odd.append("the study demands a GPU (device: cuda) and this machine has none; a cluster's node may")
     try:

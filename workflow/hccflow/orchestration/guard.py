@@ -39,7 +39,7 @@ def telltales(study: Study) -> Iterator[str]:
         for stage in ("validate", "survive", "relate"):
             yield str(results / stage / name / "metrics.tsv")
     yield str(results / "segment" / "freeze.json")
-    for name in study.config["models"]:
+    for name in study.models:
         yield str(results / "train" / name / "freeze.json")
     yield str(results / "report" / "report.html")
 

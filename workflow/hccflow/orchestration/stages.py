@@ -19,6 +19,7 @@ from hccflow.ids import CohortRole
 from hccflow.provenance import PACKAGE as PACKAGE_FOLDER
 from hccflow.provenance import closure
 from hccflow.study import Study
+from hccflow.variants import candidates
 
 HEAD = """# Written by `{command}`; `hccflow check` says when it no longer fits.
 # DVC owns hashes and remotes, Snakemake decides what runs, where and in which environment: every command is Snakemake
@@ -36,9 +37,10 @@ RULES = {
     "segment": ["segment_predict", "segment_gather"],
     "segment_judge": ["segment"],
     "extract": ["extract", "extract_gather", "extract_import", "crop", "crop_gather"],
-    "train": ["train", "train_fold", "train_network", "fuse"],
+    "train": ["train", "train_fold", "train_network", "fuse", "choose"],
     "validate": ["predict", "explain", "validate"],
     "pool": ["pool"],
+    "experiment": ["experiment"],
     "survive": ["survive"],
     "relate_fit": ["relate_fit"],
     "relate": ["relate"],
@@ -69,6 +71,7 @@ PARAMETERS = {
         "validate",
     ],
     "pool": ["seed", "models", "primary", "validate"],
+    "experiment": ["seed", "models", "validate", "experiment"],
     "survive": ["seed", "columns", "endpoints", "models", "survive"],
     "relate_fit": ["seed", "columns", "relate"],
     "relate": ["seed", "columns", "relate"],
@@ -111,7 +114,7 @@ class _Writer:
         self.option = "" if self.default else f" --configfile {config_file}"
         self.command = f"hccflow init --stages{self.option}"
         self.data = study.config["data"]
-        self.cohorts, self.models = list(study.cohorts), study.config["models"]
+        self.cohorts, self.models, self.declared = list(study.cohorts), study.models, study.config["models"]
         self.imaged = [name for name, cohort in study.cohorts.items() if cohort.has_images]
 
     def outward(self, path: str | Path) -> str:
@@ -156,16 +159,26 @@ class _Writer:
             return self.stage("extract", self.extracted(name), deps, [f"{RESULTS}/extract/{EACH}"])
 
         def train(name: str) -> dict[str, Any]:
-            inputs = [f"{RESULTS}/train/{model}" for model in self.models[name].get("inputs", [])]
+            spec, variant, more = self.models[name], self.study.variants.get(name), []
+            inputs = [f"{RESULTS}/train/{model}" for model in spec.get("inputs", [])]
+            if "choose" in spec:
+                sweep = spec["choose"]["among"]
+                inputs = [f"{RESULTS}/train/{model}" for model in candidates(self.study.config, sweep)]
+                more = [f"experiment.{sweep}"]
+            if variant is not None:
+                more = [f"models.{variant.base}", f"experiment.{variant.sweep}"]
             deps = [*enrolled, *(inputs or self.features(development))]
-            return self.stage("train", [f"{RESULTS}/train/{EACH}/freeze.json"], deps, [f"{RESULTS}/train/{EACH}"])
+            made = [f"{RESULTS}/train/{EACH}"]
+            return self.stage("train", [f"{RESULTS}/train/{EACH}/freeze.json"], deps, made, more, variant is None)
 
         def validate(name: str) -> dict[str, Any]:
-            maps = [m for m, spec in self.models.items() if spec["kind"] == "network" and name in self.imaged]
+            maps = [m for m, spec in self.declared.items() if spec["kind"] == "network" and name in self.imaged]
             targets = ["metrics.tsv", *(f"{model}.cam" for model in maps)]
             deps = [f"{RESULTS}/enrol", *self.features([EACH]), f"{RESULTS}/train"]
             outs = [f"{RESULTS}/validate/{EACH}"]
-            return self.stage("validate", [f"{RESULTS}/validate/{EACH}/{t}" for t in targets], deps, outs)
+            sweeps = self.study.config["experiment"].items()
+            more = [f"experiment.{sweep}.cohorts" for sweep, spec in sweeps if name in spec["cohorts"]]
+            return self.stage("validate", [f"{RESULTS}/validate/{EACH}/{t}" for t in targets], deps, outs, more)
 
         def survive(name: str) -> dict[str, Any]:
             deps = [f"{RESULTS}/enrol", f"{RESULTS}/train", f"{RESULTS}/validate/{EACH}"]
@@ -196,12 +209,17 @@ class _Writer:
             out["segment_judge"] = self.stage("segment_judge", [dice], masks, [dice])
         if self.study.config["extract"]["rois"]:
             self.each(out, "extract", self.cohorts, extract)
-        self.each(out, "train", list(self.models), train)
+        self.each(out, "train", list(self.declared), train)
+        self.each(out, "train", list(self.study.variants), train)
         self.each(out, "validate", self.cohorts, validate)
         external = [n for n, c in cohorts.items() if c.role is CohortRole.EXTERNAL and not c.subset_of]
         if len(external) > 1:
             pooled = [f"{RESULTS}/validate/pooled.{kind}" for kind in ("tsv", "svg", "png")]
             out["pool"] = self.stage("pool", pooled[:1], [f"{RESULTS}/validate/{n}" for n in external], pooled)
+        if self.study.variants:
+            compared = dict.fromkeys(n for v in self.study.variants.values() for n in (v.base, v.name))
+            tables = [f"{RESULTS}/validate/experiment{ending}.tsv" for ending in ("", ".variants")]
+            out["experiment"] = self.stage("experiment", tables[:1], [f"{RESULTS}/train/{n}" for n in compared], tables)
         if self.study.config["survive"]["endpoints"]:
             self.each(out, "survive", self.cohorts, survive)
         if "relate" in self.study.config:
@@ -220,7 +238,7 @@ class _Writer:
         self, out: dict[str, Any], stage: str, names: Sequence[str], body: Callable[[str], dict[str, Any]]
     ) -> None:
         """Add one stage for every name; names whose stages differ in more than the name are listed apart."""
-        whole = self.cohorts if list(names) != list(self.models) else list(self.models)
+        whole = self.cohorts if list(names) != list(self.declared) else list(self.declared)
         universe = "${cohorts}" if whole is self.cohorts else "${models}"
         groups: dict[str, list[str]] = {}
         for name in names:
@@ -231,10 +249,17 @@ class _Writer:
             key = stage if stage not in out else f"{stage}-{members[0]}"
             out[key] = {"foreach": universe if everyone else members, "do": value}
 
-    def stage(self, stage: str, targets: Sequence[str], deps: Sequence[str], outs: Sequence[str]) -> dict[str, Any]:
-        """One stage: targets, the code that they run, what they read, the parameters that they see, what they make."""
+    def stage(
+        self, stage: str, targets: Sequence[str], deps: Sequence[str], outs: Sequence[str], more: Sequence[str] = (),
+        own: bool = True,
+    ) -> dict[str, Any]:  # fmt: skip
+        """One stage: targets, the code that they run, what they read, the parameters that they see, what they make.
+
+        `more` are further parameters; without `own` the configuration has no entry of that name.
+        """
         rules = RULES[stage]
-        keys = [key for key in ("study", *PARAMETERS[stage]) if self.written(key)] if stage in PARAMETERS else None
+        seen = [key for key in PARAMETERS.get(stage, ()) if own or EACH not in key]
+        keys = [key for key in ("study", *seen, *more) if self.written(key)] if stage in PARAMETERS else None
         where = {} if self.default else {"wdir": os.path.relpath(".", dvc_place(self.config_file).parent)}
         return {
             "cmd": f"snakemake {' '.join(targets)}{self.option} --allowed-rules {' '.join(rules)}",
@@ -301,7 +326,7 @@ class _Writer:
                 "labels": [spec["kind"], spec["endpoint"]],
                 "meta": {"cohorts": list(self.study.development), "freeze": f"{RESULTS}/train/{name}/freeze.json"},
             }
-            for name, spec in self.models.items()
+            for name, spec in self.declared.items()
         }
         return [
             {"metrics": [self.outward(f"{RESULTS}/report/metrics.json")]},

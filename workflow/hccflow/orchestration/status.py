@@ -102,7 +102,7 @@ def parts_of(study: Study) -> list[Part]:
             single(f"extract roi-{roi}", name, f"{base}/features.tsv", f"{base}/import.log", f"{base}/manifest.tsv")
     for crop in config["crops"]:
         per_batch("extract", f"crop-{crop}", imaged)
-    for model in config["models"]:
+    for model in study.models:
         single("train", model, f"train/{model}/freeze.json", f"train/{model}.log", f"train/{model}/manifest.tsv")
     for name in study.cohorts:
         single("validate", name, f"validate/{name}/metrics.tsv", f"validate/{name}/validate.log")

@@ -52,7 +52,7 @@ def train_fusion(
     refuse_other_roles(subjects)
     spec = settings["models"][name]
     check_learner(spec, f"models.{name}")
-    frozen = {model: _input(model, folder, spec["endpoint"], split) for model, folder in inputs.items()}
+    frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in inputs.items()}
     tables = [read_table(folder / SCORES, "predictions") for folder in inputs.values()]
     logits = logit_table(tables, spec["inputs"], ScoreKind.OOF)
     encoding = Encoding((), tuple(spec["inputs"]))
@@ -91,8 +91,8 @@ def _fit(fold: Fold, spec: Mapping[str, Any], encoding: Encoding) -> FusionModel
     return FusionModel(fit_tabular(fold, {**spec, "select": {}}, encoding))
 
 
-def _input(model: str, folder: Path, endpoint: str, split: pd.DataFrame) -> dict[str, Any]:
-    """What was frozen of an input, after a look at whether it may feed a fusion on this split."""
+def verified_input(model: str, folder: Path, endpoint: str, split: pd.DataFrame) -> dict[str, Any]:
+    """What was frozen of an input, after a look at whether it may feed a fusion or a choice on this split."""
     facts = verify(folder)
     for key, wanted, what in (
         ("model", model, "is another model"),
@@ -102,6 +102,6 @@ def _input(model: str, folder: Path, endpoint: str, split: pd.DataFrame) -> dict
         if facts[key] != wanted:
             raise LeakageError(
                 f"input '{model}' {what}", where=folder.name, expected=json.dumps(wanted), found=facts[key],
-                todo="train the inputs of a fusion on the study's one split",
+                todo="train every input on the study's one split",
             )  # fmt: skip
     return facts

@@ -18,7 +18,7 @@ from hccflow.ids import ScoreKind, Status
 from hccflow.models.encoding import KEYS, Encoding, make_encoding
 from hccflow.models.fold import FITS, Development, Fold, refuse_other_roles
 from hccflow.models.parameters import check_learner
-from hccflow.models.registry import Model, fit_model
+from hccflow.models.registry import Writable, fit_model
 from hccflow.provenance import code_digest, digest_of, versions
 from hccflow.references import check_available
 from hccflow.scores import score_table
@@ -34,7 +34,7 @@ LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "xgboost-cpu", "firthmo
 class Training:
     """Everything that training a model gives, not yet written."""
 
-    model: Model
+    model: Writable
     predictions: pd.DataFrame
     fits: pd.DataFrame
     selection: pd.DataFrame
@@ -142,7 +142,7 @@ def conclude(
     split: pd.DataFrame,
     rows: Development,
     scores: pd.DataFrame,
-    final: Model,
+    final: Writable,
     final_fold: Fold,
     selection: pd.DataFrame,
     *,

@@ -71,6 +71,8 @@ def build(results: Results) -> Section:
 
 
 def _predictors(results: Results, spec: Mapping[str, Any]) -> str:
+    if spec["kind"] == "choice":
+        return f"those of the models of the sweep {spec['choose']['among']}"
     if spec["kind"] == "fusion":
         return "out-of-fold scores of " + ", ".join(results.label("models", name) for name in spec["inputs"])
     if spec["kind"] == "network":
@@ -102,6 +104,8 @@ def _selection_words(select: Mapping[str, Any]) -> str:
 def _learner(spec: Mapping[str, Any]) -> str:
     if spec["kind"] == "network":
         return f"network {spec['network']['architecture']}, {plural(spec['network']['seeds'], 'seed')} averaged"
+    if spec["kind"] == "choice":
+        return f"the best by {spec['choose']['by'].replace('_', '-')}, chosen inside the folds"
     name = LEARNERS[spec["learner"]]
     grid = spec.get("grid") or {}
     if not grid:

@@ -1,0 +1,246 @@
+"""Variants beside their bases: the same folds, one table, everything counted; a choice is made inside the folds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hccflow.cli import main
+from hccflow.errors import FreezeError, LeakageError
+from hccflow.freeze import freeze, split_digest
+from hccflow.ids import CohortRole
+from hccflow.ledger import VARIANT, read_variants, record_variant
+from hccflow.metrics.auc import auc, paired_auc
+from hccflow.predict import open_frozen, predict
+from hccflow.scores import score_table
+from hccflow.tables import read_table, write_table
+from hccflow.train.choosing import train_choice
+from hccflow.train.training import train, write_training
+from hccflow.validate import Options
+from hccflow.validate.experiment import compare, tried
+from tabular_study import CLINICAL, cohort, settings, split
+
+BASE = {**CLINICAL, "learner": "ridge"}
+#: One variant that loses the signal, one that is the base but for a tuning parameter.
+ENTRIES = {
+    "base": BASE,
+    "base__columns_afp": {**BASE, "columns": ["afp"], "transforms": {}},
+    "base__learner_logistic": {**BASE, "learner": "logistic"},
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Base and two variants, trained on one split with two repeats."""
+    folder = tmp_path_factory.mktemp("train")
+    subjects, _ = cohort("dev", 160, 3)
+    subjects["response"] = subjects["response"].astype(float)
+    parts = split(subjects, repeats=2)
+    for name in ENTRIES:
+        write_training(train(name, settings(**ENTRIES), subjects, parts), folder / name)
+    return {"folder": folder, "subjects": subjects, "split": parts}
+
+
+def declared(*names: str) -> list[dict[str, str]]:
+    """Declared variants as the rule gives them."""
+    return [
+        {"sweep": "s", "base": "base", "variant": n, "label": n, "changes": "{}", "digest": f"d-{n}"} for n in names
+    ]
+
+
+def judged(study: dict[str, Any], ledger: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table of the comparison, and of the variants."""
+    empty = pd.DataFrame(columns=VARIANT)
+    variants = tried(declared(*list(ENTRIES)[1:]), empty if ledger is None else ledger)
+    scores = {name: read_table(study["folder"] / name / "predictions.tsv", "predictions") for name in ENTRIES}
+    frozen = {name: open_frozen(study["folder"] / name).facts for name in ENTRIES}
+    return compare(scores, frozen, variants, Options(draws=200)), variants
+
+
+def one(table: pd.DataFrame, metric: str, model: str) -> pd.Series:
+    """The one row of a metric of a model."""
+    rows = table[(table["metric"] == metric) & (table["model"] == model)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_a_variant_is_compared_with_its_base_on_the_same_out_of_fold_rows(study: dict[str, Any]) -> None:
+    table, _ = judged(study)
+    means = {
+        name: read_table(study["folder"] / name / "predictions.tsv").groupby("subject")[["y_true", "y_prob"]].mean()
+        for name in ENTRIES
+    }
+    y = means["base"]["y_true"].to_numpy()
+    for name in list(ENTRIES)[1:]:
+        expected = paired_auc(y, means[name]["y_prob"], means["base"]["y_prob"]).difference
+        row = one(table, "auc_difference", name)
+        assert (row["value"], row["p"], row["n"]) == (expected.value, expected.p, 160)
+        assert row["comparator"] == "base" and row["cohort"] == "dev" and row["group"] == "s"
+    assert one(table, "auc", "base")["value"] == auc(y, means["base"]["y_prob"]).value
+    worse = one(table, "brier_difference", "base__columns_afp")
+    squares = (means["base__columns_afp"]["y_prob"] - y) ** 2 - (means["base"]["y_prob"] - y) ** 2
+    assert worse["value"] == pytest.approx(squares.mean())
+    assert worse["ci_low"] > 0, "without its predictors the model predicts worse"
+
+
+def test_holm_counts_every_variant_ever_tried(study: dict[str, Any]) -> None:
+    table, _ = judged(study)
+    p = one(table, "auc_difference", "base__columns_afp")["p"]
+    assert one(table, "auc_difference_holm", "base__columns_afp")["p"] == pytest.approx(min(1, 2 * p))
+    ledger = pd.DataFrame(
+        [{**{k: v for k, v in row.items() if k != "label"}} for row in declared("base__gone", "base__columns_afp")]
+    )[VARIANT]
+    table, variants = judged(study, ledger)
+    assert variants[["variant", "declared"]].to_numpy().tolist() == [
+        ["base__columns_afp", 1], ["base__learner_logistic", 1], ["base__gone", 0],
+    ]  # fmt: skip
+    row = one(table, "auc_difference_holm", "base__columns_afp")
+    assert row["p"] == pytest.approx(min(1, 3 * p))
+    assert row["ci_method"] == "Holm, 3 variants ever tried"
+
+
+def test_a_variant_of_another_split_is_not_compared(study: dict[str, Any], tmp_path: Path) -> None:
+    scores = {name: read_table(study["folder"] / name / "predictions.tsv", "predictions") for name in ENTRIES}
+    frozen = {name: dict(open_frozen(study["folder"] / name).facts) for name in ENTRIES}
+    frozen["base__columns_afp"]["split_digest"] = "another"
+    variants = tried(declared("base__columns_afp"), pd.DataFrame(columns=VARIANT))
+    with pytest.raises(LeakageError, match="variant and base differ in their split"):
+        compare(scores, frozen, variants, Options(draws=0))
+    with pytest.raises(LeakageError, match="compared on out-of-fold scores"):
+        compare(
+            {name: table.assign(kind="frozen") for name, table in scores.items()},
+            {name: {"split_digest": "", "endpoint": ""} for name in scores}, variants, Options(draws=0),
+        )  # fmt: skip
+
+
+def test_the_ledger_keeps_a_variant_for_good_and_once(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger" / "toy.variants.tsv"
+    row = {key: value for key, value in declared("base__a")[0].items() if key != "label"}
+    record_variant(ledger, row)
+    record_variant(ledger, {**row, "variant": "base__renamed", "sweep": "other"})
+    record_variant(ledger, {**row, "digest": "another"})
+    found = read_variants(ledger)
+    assert found["digest"].tolist() == ["d-base__a", "another"], "a new name does not make a new variant"
+    assert list(found.columns) == VARIANT, "no date and no user enters results"
+    assert read_table(ledger)["date"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+
+
+def test_training_a_variant_writes_it_down_first_and_the_command_compares(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    write_table(study["subjects"], tmp_path / "subjects.tsv")
+    write_table(study["split"], tmp_path / "split.tsv")
+    ledger = tmp_path / "toy.variants.tsv"
+    about = {"sweep": "s", "base": "base", "changes": {"columns": ["afp"]}, "digest": "0" * 64}
+    name = "base__columns_afp"
+    whole = {**settings(**{name: ENTRIES[name]}), "variant": about}
+    common = ["train", "--model", name, "--subjects", str(tmp_path / "subjects.tsv"), "--split",
+              str(tmp_path / "split.tsv"), "--settings", json.dumps(whole), "--out", str(tmp_path / name)]  # fmt: skip
+    assert main(common) == 2, "a variant is never trained uncounted"
+    assert main([*common, "--variants", str(ledger)]) == 0
+    assert read_variants(ledger)["changes"].tolist() == ['{"columns": ["afp"]}']
+    given = {"seed": 7, "validate": {"bootstrap": 50}, "variants": [
+        {"sweep": "s", "base": "base", "variant": name, "label": "afp", "changes": "{}", "digest": "0" * 64}
+    ]}  # fmt: skip
+    command = ["experiment", "--train", str(study["folder"] / "base"), str(tmp_path / name), "--variants", str(ledger),
+               "--settings", json.dumps(given), "--out", str(tmp_path / "experiment.tsv")]  # fmt: skip
+    assert main(command) == 0
+    table = read_table(tmp_path / "experiment.tsv", "metrics")
+    assert one(table, "auc_difference", name)["value"] < 0
+    assert read_table(tmp_path / "experiment.variants.tsv")["declared"].tolist() == [1]
+    assert main([part for part in command if part != str(tmp_path / name)]) == 2, "a variant is missing"
+
+
+def choice(study: dict[str, Any], by: str = "auc", folders: list[Path] | None = None) -> Any:
+    spec = {"kind": "choice", "endpoint": "response", "choose": {"among": "s", "by": by}, "threshold": "youden"}
+    folders = folders or [study["folder"] / name for name in ENTRIES]
+    return train_choice("best", settings(best=spec), study["subjects"], study["split"], folders)
+
+
+@pytest.mark.parametrize("by", ["auc", "log_loss"])
+def test_a_fold_is_judged_by_what_the_other_folds_chose(study: dict[str, Any], by: str) -> None:
+    training = choice(study, by)
+    tables = {name: read_table(study["folder"] / name / "predictions.tsv") for name in ENTRIES}
+    scores = training.predictions
+    for (repeat, fold), part in scores.groupby(["repeat", "fold"]):
+        reached = {}
+        for name, table in tables.items():
+            rest = table[(table["repeat"] == repeat) & (table["fold"] != fold)]
+            y, p = rest["y_true"].to_numpy(float), rest["y_prob"].to_numpy(float)
+            value = auc(y, p).value
+            reached[name] = value if by == "auc" else (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+        best = tables[max(reached, key=lambda name: reached[name])]
+        own = best[(best["repeat"] == repeat) & (best["fold"] == fold)].set_index("subject")["y_prob"]
+        assert part.set_index("subject")["y_prob"].to_dict() == own.to_dict()
+    assert training.selection["frequency"].sum() == pytest.approx(1)
+    assert training.selection["in_final_model"].tolist().count(1) == 1
+    steps = training.fits[training.fits["step"] == "choose"]
+    assert len(steps) == 9, "two repeats of four folds, and the final choice"
+    assert steps["n"].tolist()[-1] == 160
+
+
+def test_a_choice_is_frozen_with_the_files_of_its_candidate_and_scores_like_it(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    training = choice(study)
+    write_training(training, tmp_path / "best")
+    best, chosen = open_frozen(tmp_path / "best"), training.facts["chosen"]
+    assert best.facts["kind"] == "tabular" and best.facts["model"] == "best"
+    new, _ = cohort("ext", 40, 9, role="external")
+    ours = predict(best, "ext", CohortRole.EXTERNAL, new)
+    theirs = predict(open_frozen(study["folder"] / chosen), "ext", CohortRole.EXTERNAL, new)
+    assert ours["y_prob"].tolist() == theirs["y_prob"].tolist()
+    assert set(best.facts["candidates"]) == set(ENTRIES)
+
+
+def noise(folder: Path, subjects: pd.DataFrame, parts: pd.DataFrame, rng: np.random.Generator) -> None:
+    """A frozen model whose out-of-fold scores have nothing to do with the label."""
+    scores = subjects[["cohort", "subject", "session"]].merge(parts[["subject", "repeat", "fold"]], on="subject")
+    y = scores["subject"].map(subjects.set_index("subject")["response"])
+    fixed = {"study": "toy", "model": folder.name, "endpoint": "response", "kind": "oof", "y_true": y}
+    write_table(score_table(scores.assign(**fixed, y_prob=rng.random(len(scores)))), folder / "predictions.tsv")
+    write_table(pd.DataFrame({"a": [1]}), folder / "model" / "model.tsv")
+    freeze(
+        folder, {"model": folder.name, "kind": "tabular", "endpoint": "response", "split_digest": split_digest(parts)}
+    )
+
+
+def test_choosing_among_models_without_signal_does_not_make_one(tmp_path: Path) -> None:
+    """The best of twenty noise models looks good on the rows that chose it; a choice is judged on other rows."""
+    subjects, _ = cohort("dev", 120, 5, signal=0.0)
+    rng = np.random.default_rng(11)
+    spec = {"kind": "choice", "endpoint": "response", "choose": {"among": "s", "by": "auc"}}
+    apparent, honest = [], []
+    for number in range(10):
+        subjects["response"] = rng.permutation(np.repeat([0.0, 1.0], 60))
+        parts = split(subjects)
+        folders = [tmp_path / f"noise{number}" / f"m{candidate}" for candidate in range(20)]
+        for folder in folders:
+            noise(folder, subjects, parts, rng)
+        found = train_choice("best", settings(best=spec), subjects, parts, folders).predictions
+        tables = [read_table(folder / "predictions.tsv") for folder in folders]
+        apparent.append(max(auc(t["y_true"], t["y_prob"]).value or 0 for t in tables))
+        honest.append(auc(found["y_true"], found["y_prob"]).value or 0)
+    error = 0.053 / np.sqrt(10)  # sqrt(121 / (12 * 60 * 60)): the standard error of one AUC under the null
+    assert np.mean(apparent) > 0.5 + 4 * error
+    assert abs(np.mean(honest) - 0.5) < 4 * error
+
+
+def test_a_changed_candidate_or_another_split_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
+    subjects, parts = study["subjects"], study["split"]
+    write_training(train("base", settings(base=BASE), subjects, split(subjects, repeats=1)), tmp_path / "base")
+    with pytest.raises(LeakageError, match="was trained on another split"):
+        choice(study, folders=[tmp_path / "base", study["folder"] / "base__columns_afp"])
+    write_training(train("base", settings(base=BASE), subjects, parts), tmp_path / "base")
+    model = tmp_path / "base" / "model" / "model.json"
+    edited = copy.deepcopy(json.loads(model.read_text(encoding="utf-8")))
+    edited["learner"]["coef"] = {}
+    model.write_text(json.dumps(edited), encoding="utf-8")
+    with pytest.raises(FreezeError, match=r"model\.json"):
+        choice(study, folders=[tmp_path / "base", study["folder"] / "base__columns_afp"])

@@ -1,0 +1,138 @@
+"""A choice: the best model of a sweep, taken inside the development folds and frozen as a model of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hccflow.freeze import SCORES
+from hccflow.ids import ScoreKind
+from hccflow.metrics.auc import placements
+from hccflow.models.encoding import KEYS, Encoding
+from hccflow.models.fold import Development, Fold, refuse_other_roles
+from hccflow.models.fusion import probability_table
+from hccflow.models.tabular import TINY
+from hccflow.provenance import code_digest
+from hccflow.tables import read_table
+from hccflow.train.stacking import verified_input
+from hccflow.train.training import Training, conclude, judge
+
+LIBRARIES = ("numpy", "pandas", "scipy")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which candidate was taken, and what each of them reached on the rows that decided."""
+
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Copied:
+    """The frozen folder of the chosen candidate: the choice owns a copy, so no other candidate is ever needed again."""
+
+    source: Path
+
+    def save(self, folder: Path) -> None:
+        """Copy the model's files."""
+        shutil.copytree(self.source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+
+
+def learn_choice(fold: Fold, by: str) -> Choice:
+    """Candidate with the best out-of-fold scores on the rows of a fold, the first of equals.
+
+    Parameters
+    ----------
+    fold : Fold
+        Training rows; its predictors are the candidates' out-of-fold probabilities, in the order of the sweep.
+    by : str
+        ``auc`` (higher is better) or ``log_loss`` (mean negative log-likelihood, lower is better).
+    """
+    names = list(fold.x.columns)
+    if by == "auc":
+        reached = [placements(fold.y, fold.x[name].to_numpy(float)).auc for name in names]
+        best = int(np.argmax(reached))
+    else:
+        p = np.clip(fold.x.to_numpy(float), TINY, 1 - TINY)
+        reached = list(-np.where(fold.y[:, None] == 1, np.log(p), np.log1p(-p)).mean(axis=0))
+        best = int(np.argmin(reached))
+    told = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, reached, strict=True))
+    return Choice(str(names[best]), f"{names[best]} by {by} ({told})")
+
+
+def train_choice(
+    name: str,
+    settings: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    split: pd.DataFrame,
+    inputs: Sequence[Path],
+) -> Training:
+    """Choose among the frozen models of a sweep.
+
+    For each fold the choice is made on the out-of-fold scores of the other folds, and the fold's rows get the scores of
+    what was chosen there: no row is judged by a candidate that was chosen for its success on that row. Cut-offs and all
+    later judgement use these scores. What is frozen is the candidate chosen on all out-of-fold scores.
+
+    Parameters
+    ----------
+    name, settings, subjects, split
+        As for `hccflow.train.training.train`.
+    inputs : sequence of Path
+        Training folders of the candidates, in the order of the sweep.
+
+    Raises
+    ------
+    LeakageError
+        A candidate was trained on another split or for another endpoint, or its scores are not out of fold.
+    FreezeError
+        A candidate is not what was frozen.
+    """
+    refuse_other_roles(subjects)
+    spec = settings["models"][name]
+    by = spec["choose"]["by"]
+    folders = {folder.name: folder for folder in inputs}
+    frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in folders.items()}
+    tables = [read_table(folder / SCORES, "predictions") for folder in folders.values()]
+    scores = probability_table(tables, list(folders), ScoreKind.OOF)
+    encoding = Encoding((), tuple(folders))
+    subjects = subjects.reset_index(drop=True)
+    log: list[dict[str, Any]] = []
+
+    def rows_of(table: pd.DataFrame, part: pd.DataFrame) -> Development:
+        x, _ = encoding.encode(subjects, table)
+        rows = Development(
+            subjects, part, x, scorable=x.notna().all(axis=1), endpoint=spec["endpoint"], seed=settings["seed"]
+        )
+        rows.log = log
+        return rows
+
+    judged, chosen = [], []
+    for repeat, table in scores.groupby("repeat"):
+        rows = rows_of(table.drop(columns="repeat"), split[(split["repeat"] == repeat) | split["repeat"].isna()])
+        for fold, places, held in rows.folds():
+            taken = fold.fit("choose", learn_choice, by)
+            chosen.append(taken.name)
+            judged.append(judge(rows, fold, places, held[taken.name].to_numpy(float)))
+    rows = rows_of(scores.groupby(KEYS, as_index=False)[list(folders)].mean(), split)
+    final_fold = rows.all()
+    final = final_fold.fit("choose", learn_choice, by)
+    selection = pd.DataFrame({
+        "feature": list(folders), "frequency": [float(np.mean([one == c for c in chosen])) for one in folders],
+        "in_final_model": [int(one == final.name) for one in folders],
+    })  # fmt: skip
+    more = {
+        "kind": frozen[final.name]["kind"], "chosen": final.name, "by": by,
+        "candidates": {model: facts["digest"] for model, facts in frozen.items()},
+    }  # fmt: skip
+    return conclude(
+        name, settings, split, rows, pd.concat(judged, ignore_index=True),
+        Copied(folders[final.name] / "model"), final_fold, selection,
+        code=code_digest("choose"), libraries=LIBRARIES, more=more,
+    )  # fmt: skip
