@@ -117,3 +117,26 @@ def test_a_study_without_images_skips_convert(tmp_path: Path) -> None:
     plan = snakemake(data, "--dry-run", "--quiet", "rules", "--configfile", str(path))
     assert not re.search(r"^convert\s", plan, flags=re.M)
     assert re.search(r"^extract_import\s+3$", plan, flags=re.M)
+
+
+def test_variants_are_trained_like_models_and_judged_in_no_cohort_that_is_not_named(data: Path, tmp_path: Path) -> None:
+    sweep = {"of": "clinical", "vary": {"learner": ["ridge", "firth"]}}
+    config = changed(default_config(), "experiment", {"learners": sweep})
+    config["models"]["best"] = {"kind": "choice", "endpoint": "response", "choose": {"among": "learners"}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    labels, edges = job_graph(data, "--configfile", str(path))
+    trained = {label for label in labels.values() if label.startswith("train\\n")}
+    assert {"train\\nmodel: clinical__learner_ridge", "train\\nmodel: clinical__learner_firth"} <= trained
+    experiment = next(node for node, label in labels.items() if label == "experiment")
+    makers = {labels[producer] for producer, consumer in edges if consumer == experiment}
+    assert {label.split("\\n")[0] for label in makers} == {"train"}, "it sees development scores only"
+    assert "report" in {labels[consumer] for producer, consumer in edges if producer == experiment}
+    choice = next(node for node, label in labels.items() if label.startswith("choose"))
+    assert len([1 for _, consumer in edges if consumer == choice]) >= 3
+    assert not [label for label in labels.values() if label.startswith("predict") and "clinical__" in label]
+    path.write_text(yaml.safe_dump(changed(config, "experiment.learners.cohorts", ["phantom-ext"])), encoding="utf-8")
+    plan = snakemake(data, "--dry-run", "--quiet", "rules", "--configfile", str(path))
+    looks = snakemake(data, "results/phantom/validate/phantom-ext/metrics.tsv", "--dry-run", "--configfile", str(path))
+    assert "clinical__learner_firth.predictions.tsv" in looks
+    assert re.search(r"^choose\s+1$", plan, flags=re.M)

@@ -123,11 +123,6 @@ def environment_of_model(wildcards):
     return f"../../envs/{'segment' if KIND[wildcards.model] == 'network' else 'models'}.yaml"
 
 
-def network_gpus(wildcards):
-    """GPUs of one network's job."""
-    return gpus(STUDY.models[wildcards.model]["network"]["device"])
-
-
 def table_of(name):
     """Input function: a table in the cohort's folder, left out where the cohort has none."""
 

@@ -12,6 +12,11 @@ def entry(wildcards):
     return STUDY.models[STUDY.config["experiment"][spec["choose"]["among"]]["of"]] if "choose" in spec else spec
 
 
+def network_gpus(wildcards):
+    """GPUs of one network's job."""
+    return gpus(STUDY.models[wildcards.model]["network"]["device"])
+
+
 def candidates_of(wildcards):
     """The frozen models among which a choice is made."""
     names = candidates(STUDY.config, STUDY.models[wildcards.model]["choose"]["among"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hccflow.errors import LeakageError
@@ -95,7 +96,8 @@ def tried(declared: Sequence[Mapping[str, Any]], ledger: pd.DataFrame) -> pd.Dat
     """
     here = pd.DataFrame([dict(one) for one in declared], columns=COLUMNS).assign(declared=1)
     known = set(zip(here["base"], here["digest"], strict=True))
-    gone = ledger[[pair not in known for pair in zip(ledger["base"], ledger["digest"], strict=True)]]
+    there = [pair in known for pair in zip(ledger["base"], ledger["digest"], strict=True)]
+    gone = ledger[~np.array(there, dtype=bool)]
     return pd.concat([here, gone.assign(label="", declared=0)[COLUMNS]], ignore_index=True)
 
 
