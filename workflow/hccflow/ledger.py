@@ -91,7 +91,7 @@ def _read(ledger: Path, columns: list[str]) -> pd.DataFrame:
     table = read_text_table(ledger) if ledger.is_file() else pd.DataFrame(columns=columns, dtype=str)
     if list(table.columns) != columns:
         raise TableError(
-            "not the ledger it should be", where=ledger, expected=", ".join(columns), found=list(table.columns)
+            "not a ledger of this kind", where=ledger, expected=", ".join(columns), found=list(table.columns)
         )
     return table
 
