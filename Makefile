@@ -1,4 +1,5 @@
 # make demo      the whole default study on the embedded phantom
+# make studies   the five published designs, one after the other (docs/studies/)
 # make test      the tests              make check      lint, types, architecture
 # make test-slow the long tests         make test-real  the tests on real data (HCCFLOW_REALDATA=folder of archives)
 # make test-slurm a cluster on this machine (root, Debian; bash tests/slurm_cluster.sh install)
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: verify demo test test-slow test-real check lock docs
+.PHONY: verify demo studies test test-slow test-real check lock docs
 .DEFAULT_GOAL := demo
 
 $(VENV)/.complete: requirements.lock
@@ -31,6 +32,14 @@ $(VENV)/.complete: requirements.lock
 demo: $(VENV)/.complete
 	@$(BIN)/snakemake --cores all --quiet rules
 	@echo "The report: $(CURDIR)/results/phantom/report/report.html"
+
+STUDIES := li2022 eob2026 jia2026 chen2025 yu2025
+
+studies: $(VENV)/.complete
+	@for study in $(STUDIES); do \
+	  echo "$$study: $$(date +%H:%M:%S)"; \
+	  $(BIN)/snakemake --cores all --configfile studies/$$study.yaml --quiet rules || exit 1; done
+	@for study in $(STUDIES); do echo "The report of $$study: $(CURDIR)/results/$$study/report/report.html"; done
 
 test: $(VENV)/.complete
 	$(PYTEST) -m "not slow and not realdata" -n 2 --dist loadgroup

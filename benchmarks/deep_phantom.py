@@ -35,7 +35,7 @@ from hccflow.models.fusion import logit_table
 from hccflow.networks.crops import crop_table
 from hccflow.paths import case_file
 from hccflow.phantom import process, tables
-from hccflow.phantom.anatomy import PHASES, draw_anatomy
+from hccflow.phantom.anatomy import draw_anatomy
 from hccflow.phantom.cohorts import PRESETS, make_cards
 from hccflow.phantom.parameters import Parameters
 from hccflow.phantom.people import Person, people
@@ -114,7 +114,7 @@ def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Imag
     affine = np.eye(4)
     directions, affine[:3, 3] = geometry(scanner)
     affine[:3, :3] = directions * scanner.spacing_mm
-    images = [make_image(anatomy.phases[phase].astype(np.float32) * scanner.slope, affine) for phase in PHASES]
+    images = [make_image(pixels.astype(np.float32) * scanner.slope, affine) for pixels in anatomy.phases.values()]
     tumour, liver = (make_image(m.astype(np.uint8), affine) for m in (anatomy.tumour, anatomy.liver))
     return images, tumour, liver
 

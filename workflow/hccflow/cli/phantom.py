@@ -1,4 +1,4 @@
-"""Make the phantom study: tables of three cohorts (--out), or the DICOM of one from its card (--card, --dicom)."""
+"""Make a phantom study: tables of its cohorts (--out), or the DICOM of one from its card (--card, --dicom)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from hccflow.errors import ConfigError, DataAbsentError
 from hccflow.phantom.cohorts import PRESETS, SEED, make_cards
+from hccflow.phantom.shapes import SHAPES, SIZES, shape_cards
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         tables.add_argument(f"--n-{name}", type=int, metavar="N", help=f"{what}, instead of the preset's number")
     tables.add_argument("--seed", type=int, help=f"seed of everything (default: {SEED})")
+    shapes = parser.add_argument_group("tables of a published design's shape, with --out")
+    shapes.add_argument("--shape", choices=list(SHAPES), help="the design: writes OUT/SHAPE-<cohort>/")
+    shapes.add_argument("--size", choices=SIZES, help="number of subjects (default: tested)")
+    shapes.add_argument("--null", action="store_true", help="nothing is to be found: for the null version of a study")
     images = parser.add_argument_group("DICOM of one cohort")
     images.add_argument("--card", type=Path, help="the cohort's cohort.yaml")
     images.add_argument("--dicom", type=Path, help="folder for the DICOM and its series.tsv")
@@ -38,12 +43,21 @@ def run(args: argparse.Namespace) -> int | None:
     """Write tables or DICOM."""
     sizes = {name: getattr(args, f"n_{name}") for name in ("dev", "ext", "fup", "shared")}
     sizes = {name: n for name, n in sizes.items() if n is not None}
-    table_options = bool(sizes) or args.preset is not None or args.seed is not None
+    default_only, shape_only = bool(sizes) or args.preset is not None, args.size is not None or args.null
+    table_options = default_only or shape_only or args.shape is not None or args.seed is not None
     if args.out and not args.card and not args.dicom:
         from hccflow.phantom.write import write_study
 
-        size = replace(PRESETS[args.preset or "default"], **sizes)
-        cards = make_cards(size, SEED if args.seed is None else args.seed)
+        if default_only if args.shape else shape_only:
+            raise ConfigError(
+                "options that do not belong together",
+                expected="--shape with --size and --null, or --preset with --n-dev, --n-ext, --n-fup, --n-shared",
+            )
+        seed = {} if args.seed is None else {"seed": args.seed}
+        if args.shape:
+            cards = shape_cards(args.shape, args.size or "tested", null=args.null, **seed)
+        else:
+            cards = make_cards(replace(PRESETS[args.preset or "default"], **sizes), **seed)
         write_study(cards, args.out)
         log.info("wrote %s below %s", ", ".join(cards), args.out)
         return 0

@@ -1,36 +1,25 @@
-"""The image of one subject: a contrast-enhanced liver with one tumour, in two phases.
+"""The image of one scan: a liver with one tumour, in every channel of the study.
 
-All shapes are analytic in millimetres, so every grid shows the same anatomy. Intensities are relative to unenhanced
-liver until the scanner's gain, bias field and noise are applied.
+All shapes are analytic in millimetres, so every grid shows the same anatomy. MR intensities are relative to unenhanced
+liver until the scanner's gain, bias field and noise are applied; CT intensities are HU.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from hccflow.phantom.contrast import AIR, CHANNELS, INTERCEPT
 from hccflow.phantom.parameters import Parameters, Scanner
-from hccflow.phantom.people import Person
+from hccflow.phantom.people import BASELINE, Person, Visit
 
 Volume = NDArray[np.float64]
-PHASES = ("arterial", "portal")
-#: Intensity of each tissue by phase.
-TISSUE = {
-    "arterial": {
-        "fat": 0.30,
-        "muscle": 0.62,
-        "liver": 1.10,
-        "spleen": 1.75,
-        "spine": 0.50,
-        "aorta": 2.60,
-        "vein": 1.15,
-    },
-    "portal": {"fat": 0.32, "muscle": 0.70, "liver": 1.45, "spleen": 1.50, "spine": 0.55, "aorta": 1.80, "vein": 1.85},
-}
 LIVER_TEXTURE, LIVER_TEXTURE_MM = 0.05, 2.5
+#: How much stronger the liver's texture is where it shows heterogeneity: veins must not drown it.
+FILLING = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,27 +34,43 @@ class Anatomy:
     tumour: NDArray[np.bool_]
 
 
-def draw_anatomy(p: Parameters, one: Person) -> Anatomy:
-    """Draw the image of one subject on its site's grid; the liver mask includes the tumour."""
+def draw_anatomy(p: Parameters, one: Person, visit: Visit = BASELINE) -> Anatomy:
+    """Draw one scan of a subject on its site's grid; the liver mask includes the tumour.
+
+    Organs and the shape of the tumour belong to the subject, so they are the same at every visit; the diameter of the
+    tumour, textures, bias field and noise are the visit's own.
+    """
+    # A small body on a fine grid is a person on a coarse one.
     scanner = p.scanners[one.site]
+    scanner = replace(scanner, spacing_mm=[step / p.design.body for step in scanner.spacing_mm])
     rng = p.stream("image", one.subject)
     grid = _grid(scanner)
     shapes = _organs(grid, rng, scanner)
-    tumour, inside = _tumour(p, one, grid, shapes["liver"], rng, scanner)
+    tumour, inside = _tumour(p, one.diameters[0] * visit.growth / p.design.body, grid, shapes["liver"], rng, scanner)
+    if visit.session:
+        rng = p.stream("image", visit.stream_of(one.subject))
     blotches = _blotches(p, one, inside, rng, scanner)
-    liver_texture = LIVER_TEXTURE * _smooth_noise(rng, scanner, LIVER_TEXTURE_MM)
+    growth = float(np.exp(p.tumour.texture_log_slope * one.heterogeneity))
+    liver_texture = _background(p, one) * LIVER_TEXTURE * _smooth_noise(rng, scanner, LIVER_TEXTURE_MM)
     bias = _bias(grid, scanner, rng)
     phases = {}
-    for phase in PHASES:
-        image = np.zeros(tumour.shape)
+    for name in p.design.channels:
+        image = np.full(tumour.shape, AIR[p.design.modality])
         for tissue in ("fat", "muscle", "spine", "aorta", "spleen", "liver", "vein"):
-            value = TISSUE[phase][tissue]
-            image += shapes[tissue] * (value * (1 + liver_texture if tissue == "liver" else 1) - image)
-        growth = np.exp(p.tumour.texture_log_slope * one.heterogeneity)
-        mean = p.tumour.mean[phase] + p.tumour.mean_slope[phase] * one.heterogeneity
-        image += tumour * (np.maximum(mean + p.tumour.texture[phase] * growth * blotches, 0.05) - image)
-        phases[phase] = _acquire(image * bias, scanner, rng)
+            value = CHANNELS[p.design.modality][name].tissue[tissue]
+            texture = liver_texture * (FILLING * growth if p.design.fills_liver else 1.0) if tissue == "liver" else 0.0
+            image += shapes[tissue] * (value * (1 + texture) - image)
+        mean = p.tumour.mean[name] + p.tumour.mean_slope[name] * one.heterogeneity
+        image += tumour * (np.maximum(mean + p.tumour.texture[name] * growth * blotches, 0.05) - image)
+        phases[name] = _acquire(image * bias, scanner, p.design.modality, rng)
     return Anatomy(phases, np.maximum(shapes["liver"], tumour) >= 0.5, inside)
+
+
+def _background(p: Parameters, one: Person) -> float:
+    """Amplitude of the liver's own texture in this subject, relative to the usual one."""
+    if not p.design.background:
+        return 1.0
+    return float(np.exp(p.design.background * np.clip(p.stream("background", one.subject).standard_normal(), -2, 2)))
 
 
 def _grid(scanner: Scanner) -> list[Volume]:
@@ -113,10 +118,10 @@ def _organs(grid: list[Volume], rng: np.random.Generator, scanner: Scanner) -> d
 
 
 def _tumour(
-    p: Parameters, one: Person, grid: list[Volume], liver: Volume, rng: np.random.Generator, scanner: Scanner
+    p: Parameters, diameter: float, grid: list[Volume], liver: Volume, rng: np.random.Generator, scanner: Scanner
 ) -> tuple[Volume, NDArray[np.bool_]]:
     """Share of tumour in each voxel, and its mask: an ellipsoid with an irregular border, inside the right lobe."""
-    radius = one.diameters[0] / 2
+    radius = diameter / 2
     semi = radius * np.array([1.0, *rng.uniform(0.8, 0.95, 2)])[rng.permutation(3)]
     room = np.maximum(np.array([40.0, 40.0, 37.0]) - radius, 2.0)
     direction = rng.standard_normal(3)
@@ -152,8 +157,8 @@ def _bias(grid: list[Volume], scanner: Scanner, rng: np.random.Generator) -> Vol
     return np.exp(scanner.bias * (field - field.mean()) / field.std())
 
 
-def _acquire(image: Volume, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Magnitude image with Rician noise as stored values: value = slope * stored."""
+def _acquire(image: Volume, scanner: Scanner, modality: str, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Stored values (value = slope * stored + intercept): Rician noise for an MR, Gaussian for a CT."""
     real, imaginary = scanner.noise * rng.standard_normal((2, *image.shape))
-    value = scanner.gain * np.hypot(image + real, imaginary)
-    return np.clip(np.rint(value / scanner.slope), 0, 4095).astype(np.uint16)
+    value = scanner.gain * (np.hypot(image + real, imaginary) if modality == "MR" else image + real)
+    return np.clip(np.rint((value - INTERCEPT[modality]) / scanner.slope), 0, 4095).astype(np.uint16)

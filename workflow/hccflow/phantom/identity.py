@@ -15,7 +15,7 @@ import numpy as np
 
 from hccflow.errors import ConfigError
 from hccflow.phantom.parameters import Parameters
-from hccflow.phantom.people import Person, person
+from hccflow.phantom.people import BASELINE, Person, Visit, person, visits
 
 _START = ("Quor", "Zwi", "Brax", "Fjel", "Yso", "Vok", "Thrym", "Oxen", "Kvist", "Glaub", "Wysz", "Hoev")
 _MIDDLE = ("ven", "dra", "mond", "lith", "zeb", "torp", "nax", "rhin", "quist", "bluth")
@@ -43,7 +43,7 @@ class Identity:
     serial: str
     study_uid: str
     frame_uid: str
-    series_uids: dict[str, str]  # arterial, portal, seg
+    series_uids: dict[str, str]  # of every channel, and seg
 
     @property
     def name(self) -> str:
@@ -72,32 +72,33 @@ def uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def identity(p: Parameters, one: Person) -> Identity:
-    """Identity of one subject; the hospital and its staff belong to the site."""
+def identity(p: Parameters, one: Person, visit: Visit = BASELINE) -> Identity:
+    """Identity of one subject; the hospital and its staff belong to the site, date and study to the visit."""
     rng = p.stream("identity", one.subject)
     hospital = p.stream("hospital", one.site)
     study = date(2013, 1, 1) + timedelta(days=int(rng.integers(0, 2000)))
     birth = study - timedelta(days=int(one.age * 365.25 + rng.integers(5, 360)))
+    who = [one.subject, visit.session] if visit.session else [one.subject]
     family, given = _word(rng) + _END[rng.integers(len(_END))], _word(rng) + "a"
     return Identity(
         family=family,
         given=given,
         patient_id=f"H{rng.integers(10**8, 10**9)}",
-        accession=f"ACC{rng.integers(10**9, 10**10)}",
+        accession=f"ACC{rng.integers(10**9, 10**10) + visit.week}",
         birth=birth,
         sex=one.sex,
         age=one.age,
-        study=study,
+        study=study + timedelta(days=7 * visit.week),
         institution=f"Klinikum St. {_word(hospital)}{_END[hospital.integers(len(_END))]}",
         physician=f"{_word(hospital)}{_END[hospital.integers(len(_END))]}^Dr",
         operator=f"{_word(hospital)}{_END[hospital.integers(len(_END))]}",
         address=f"{_word(rng)}gasse {rng.integers(1, 99)}",
         phone=f"0555-{rng.integers(10**7, 10**8)}",
-        station=f"MR{_word(hospital).upper()}",
+        station=f"{p.design.modality}{_word(hospital).upper()}",
         serial=f"SN{hospital.integers(10**7, 10**8)}",
-        study_uid=uid(p.seed, one.subject, "study"),
-        frame_uid=uid(p.seed, one.subject, "frame"),
-        series_uids={name: uid(p.seed, one.subject, name) for name in ("arterial", "portal", "seg")},
+        study_uid=uid(p.seed, *who, "study"),
+        frame_uid=uid(p.seed, *who, "frame"),
+        series_uids={name: uid(p.seed, *who, name) for name in (*p.design.channels, "seg")},
     )
 
 
@@ -120,7 +121,12 @@ def planted_identities(card: Mapping[str, Any], subject: str) -> list[str]:
     sites = p.subjects()
     if subject not in sites:
         raise ConfigError(f"unknown subject '{subject}'", where="source.parameters.groups")
-    who = identity(p, person(p, subject, sites[subject]))
+    one = person(p, subject, sites[subject])
+    found = [text for visit in visits(p, one) for text in _strings(identity(p, one, visit))]
+    return list(dict.fromkeys(found)) if p.design.weeks else found
+
+
+def _strings(who: Identity) -> list[str]:
     dates = [f"{day:{form}}" for day in (who.birth, who.study) for form in ("%Y%m%d", "%Y-%m-%d", "%d.%m.%Y")]
     return [
         *(who.name, who.family, who.given, who.patient_id, who.accession, *dates),

@@ -13,11 +13,12 @@ import pandas as pd
 
 from hccflow.errors import HccflowError
 from hccflow.phantom.anatomy import draw_anatomy
+from hccflow.phantom.contrast import CHANNELS, SEG_NUMBER
 from hccflow.phantom.faults import planted_faults
 from hccflow.phantom.identity import Identity, identity
 from hccflow.phantom.parameters import Parameters, Scanner
-from hccflow.phantom.people import person
-from hccflow.phantom.series import PHASE_NUMBER, SEG_NUMBER, subject_series
+from hccflow.phantom.people import Person, Visit, person, visits
+from hccflow.phantom.series import scan_series
 from hccflow.provenance import series_digest
 from hccflow.tables import write_table
 
@@ -64,69 +65,78 @@ def write_cohort(card: Mapping[str, Any], folder: str | Path, *, jobs: int = 1) 
         with ProcessPoolExecutor(jobs) as pool:
             parts = list(pool.map(write, subjects, chunksize=4))
     index = pd.DataFrame([row for rows in parts for row in rows])
-    write_table(index, folder / "series.tsv", sort_by=["subject", "name"])
+    write_table(index, folder / "series.tsv", sort_by=["subject", "session", "name"])
     return index
 
 
-def series_folder(who: Identity, scanner: Scanner, name: str) -> Path:
-    """Folder of a series (``arterial``, ``portal`` or ``seg``) below the cohort's DICOM folder."""
+def series_folder(who: Identity, scanner: Scanner, modality: str, name: str) -> Path:
+    """Folder of a series (of a channel, or ``seg``) below the cohort's DICOM folder."""
     if name == "seg":
         last = f"{SEG_NUMBER:04d}_SEG"
     else:
-        last = f"{PHASE_NUMBER[name]:04d}_{getattr(scanner, name).replace(' ', '_')}"
+        last = f"{CHANNELS[modality][name].number:04d}_{scanner.description(name).replace(' ', '_')}"
     return Path(who.patient_folder, who.study_folder, last)
 
 
 def _write_subject(p: Parameters, root: Path, subject: str) -> list[dict[str, Any]]:
     one = person(p, subject, p.subjects()[subject])
-    scanner, who = p.scanners[one.site], identity(p, one)
-    phases, seg = subject_series(subject, who, scanner, draw_anatomy(p, one))
-    if p.has_fault("missing_portal", subject):
-        del phases["portal"]
-    files = {name: _numbered(slices) for name, slices in phases.items()}
-    middle = f"IM{len(phases['arterial']) // 2:04d}.dcm"
-    if p.has_fault("missing_slice", subject):
-        del files["arterial"][middle]
-    if p.has_fault("truncated_file", subject):
-        whole = files["arterial"][middle]
-        files["arterial"][middle] = whole[: len(whole) - scanner.matrix[0] * scanner.matrix[1]]
     # Beside first, then renamed: a folder with the patient's name is whole.
-    part = root / f".{who.patient_folder}.part"
-    final = root / who.patient_folder
+    patient = identity(p, one).patient_folder
+    part, final = root / f".{patient}.part", root / patient
     for old in (part, final):
         if old.exists():
             shutil.rmtree(old)
+    written = [_write_scan(p, part, one, visit) for visit in visits(p, one)]
+    part.rename(final)
+    return [row for visit, names in written for row in _index_rows(p, root, one, visit, names)]
+
+
+def _write_scan(p: Parameters, part: Path, one: Person, visit: Visit) -> tuple[Visit, list[str]]:
+    """Write one scan below the patient's folder; returns the channels that are there."""
+    scanner, who, modality = p.scanners[one.site], identity(p, one, visit), p.design.modality
+    phases, seg = scan_series(who, scanner, modality, draw_anatomy(p, one, visit))
+    first = p.design.channels[0]
+    if p.has_fault("missing_portal", one.subject):
+        del phases["portal"]
+    files = {name: _numbered(slices) for name, slices in phases.items()}
+    middle = f"IM{len(phases[first]) // 2:04d}.dcm"
+    if p.has_fault("missing_slice", one.subject):
+        del files[first][middle]
+    if p.has_fault("truncated_file", one.subject):
+        whole = files[first][middle]
+        files[first][middle] = whole[: len(whole) - scanner.matrix[0] * scanner.matrix[1]]
     for name, contents in {**files, "seg": {SEG_FILE: seg}}.items():
-        folder = part / series_folder(who, scanner, name).relative_to(who.patient_folder)
+        folder = part / series_folder(who, scanner, modality, name).relative_to(who.patient_folder)
         folder.mkdir(parents=True)
         for file, content in contents.items():
             (folder / file).write_bytes(content)
-    part.rename(final)
-    return _index_rows(root, subject, who, scanner, list(files))
+    return visit, list(files)
 
 
 def _numbered(slices: list[bytes]) -> dict[str, bytes]:
     return {f"IM{i + 1:04d}.dcm": content for i, content in enumerate(slices)}
 
 
-def _index_rows(root: Path, subject: str, who: Identity, scanner: Scanner, phases: list[str]) -> list[dict[str, Any]]:
+def _index_rows(p: Parameters, root: Path, one: Person, visit: Visit, names: list[str]) -> list[dict[str, Any]]:
+    scanner, who = p.scanners[one.site], identity(p, one, visit)
+    case = (one.subject, visit.session)
     rows = []
-    for phase in phases:
-        relative = series_folder(who, scanner, phase)
+    for name in names:
+        relative = series_folder(who, scanner, p.design.modality, name)
         paths = sorted((root / relative).iterdir())
-        rows.append(_row(subject, phase, "image", relative, who.series_uids[phase], "", paths))
-    relative = series_folder(who, scanner, "seg") / SEG_FILE
+        rows.append(_row(case, name, "image", relative, who.series_uids[name], "", paths))
+    relative = series_folder(who, scanner, p.design.modality, "seg") / SEG_FILE
     for segment in SEGMENTS:
-        rows.append(_row(subject, segment, "mask", relative, who.series_uids["seg"], segment, [root / relative]))
+        rows.append(_row(case, segment, "mask", relative, who.series_uids["seg"], segment, [root / relative]))
     return rows
 
 
 def _row(
-    subject: str, name: str, kind: str, relative: Path, series_uid: str, segment: str, paths: list[Path]
+    case: tuple[str, str], name: str, kind: str, relative: Path, series_uid: str, segment: str, paths: list[Path]
 ) -> dict[str, Any]:
     return {
-        "subject": subject,
-        "session": "",
+        "subject": case[0],
+        "session": case[1],
         "name": name,
         "kind": kind,
         "format": "dicom" if kind == "image" else "seg",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from hccflow.errors import ConfigError
 from hccflow.ids import check_id
+from hccflow.phantom.contrast import CHANNELS
 
 #: What each kind of information may know; keys of the coefficients of response and survival.
 INFORMATION = {
@@ -19,8 +20,18 @@ INFORMATION = {
     "imaging": ("heterogeneity", "size"),
     "all": ("child_pugh_b", "afp", "heterogeneity", "size"),
 }
+#: The same for animals, of whom nothing but the arm is known beside the image.
+INFORMATION_ARMS = {
+    "size": ("size",),
+    "clinical": ("treatment",),
+    "imaging": ("heterogeneity", "size"),
+    "all": ("treatment", "heterogeneity", "size"),
+}
 #: Columns of participants.tsv that show a variable of the generator.
 COLUMNS = {"child_pugh": "child_pugh_b", "afp_ng_ml": "afp", "diameter_mm": "size"}
+COLUMNS_ARMS = {"arm": "treatment", "diameter_mm": "size"}
+#: A card leaves such a field out where it has its default.
+OPTIONAL = {"optional": True}
 
 
 @dataclass(frozen=True)
@@ -36,18 +47,19 @@ class Group:
         return {f"{self.prefix}{i + 1:03d}": self.sites[i % len(self.sites)] for i in range(self.n)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scanner:
     """One site's scanner: its header, its grid and what it does to intensities."""
 
     manufacturer: str
     model: str
-    field_t: float
-    tr_ms: float
-    te_ms: float
-    flip_deg: float
-    arterial: str  # series description of each phase, as the hospital writes it
-    portal: str
+    field_t: float = field(default=0.0, metadata=OPTIONAL)
+    tr_ms: float = field(default=0.0, metadata=OPTIONAL)
+    te_ms: float = field(default=0.0, metadata=OPTIONAL)
+    flip_deg: float = field(default=0.0, metadata=OPTIONAL)
+    arterial: str = field(default="", metadata=OPTIONAL)  # series description of a phase, as the hospital writes it
+    portal: str = field(default="", metadata=OPTIONAL)
+    series: dict[str, str] = field(default_factory=dict, metadata=OPTIONAL)  # the same for every other channel
     matrix: list[int]  # columns, rows, slices
     spacing_mm: list[float]  # between columns, rows, slices
     tilt_deg: list[float] = field(default_factory=lambda: [0.0, 0.0])  # about the left-right and the head-foot axis
@@ -56,6 +68,11 @@ class Scanner:
     noise: float = 0.025  # SD of each complex component, relative to unenhanced liver
     bias: float = 0.01  # SD of the log bias field over the field of view
     slope: float = 1.0  # rescale slope; the intercept is 0
+    kvp: float = field(default=0.0, metadata=OPTIONAL)  # of a CT; its gain is 1 and its noise is in HU
+
+    def description(self, channel: str) -> str:
+        """Series description of a channel."""
+        return self.series.get(channel) or getattr(self, channel)
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,33 @@ class Biology:
     rna_fraction: float = 0.6
     loading: float = 0.8  # of a module's genes on its factor, in SD of log expression
     histology_fraction: float = 0.4
+    # False: the module and the histology follow a number that no image shows.
+    signal: bool = field(default=True, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is measured in whom. The default is a patient's dynamic MRI before treatment, and a response after it."""
+
+    modality: str = field(default="MR", metadata=OPTIONAL)  # or CT
+    # The first one carries the masks.
+    channels: list[str] = field(default_factory=lambda: ["arterial", "portal"], metadata=OPTIONAL)
+    body: float = field(default=1.0, metadata=OPTIONAL)  # size of the anatomy relative to a person
+    # The texture that shows heterogeneity fills the whole liver, so that it matters little where one looks.
+    fills_liver: bool = field(default=False, metadata=OPTIONAL)
+    # SD between subjects of the log amplitude of the liver's own texture: it tells nothing, and distracts.
+    background: float = field(default=0.0, metadata=OPTIONAL)
+    # response: what readers measure; any other name is a column of participants.tsv that holds R.
+    label: str = field(default="response", metadata=OPTIONAL)
+    followup: bool = field(default=True, metadata=OPTIONAL)  # imaging after treatment, without which nobody knows R
+    survival: bool = field(default=True, metadata=OPTIONAL)
+    progression: str = field(default="pfs", metadata=OPTIONAL)  # name of the earlier of progression and death
+    # Share of subjects in whom the label, os or the progression endpoint is not recorded, by name.
+    missing: dict[str, float] = field(default_factory=dict, metadata=OPTIONAL)
+    weeks: list[int] = field(default_factory=list, metadata=OPTIONAL)  # of repeated scans; empty: one without a session
+    # Log diameter a week of non-responders and of responders.
+    growth: list[float] = field(default_factory=lambda: [0.0, 0.0], metadata=OPTIONAL)
+    arms: dict[str, float] = field(default_factory=dict, metadata=OPTIONAL)  # dose by arm; subjects take turns
 
 
 @dataclass(frozen=True)
@@ -147,6 +191,17 @@ class Parameters:
     survival: Survival = field(default_factory=Survival)
     tumour: Tumour = field(default_factory=Tumour)
     biology: Biology = field(default_factory=Biology)
+    design: Design = field(default_factory=Design, metadata=OPTIONAL)
+
+    @property
+    def information(self) -> dict[str, tuple[str, ...]]:
+        """What each kind of information may know."""
+        return INFORMATION_ARMS if self.design.arms else INFORMATION
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns of participants.tsv that show a variable of the generator."""
+        return COLUMNS_ARMS if self.design.arms else COLUMNS
 
     def subjects(self) -> dict[str, str]:
         """Site of each subject, in the order of their identifiers."""
@@ -163,7 +218,7 @@ class Parameters:
 
     def to_card(self) -> dict[str, Any]:
         """The parameters as plain values for ``source.parameters``."""
-        return asdict(self)
+        return _prune(self, asdict(self))
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Parameters:
@@ -188,9 +243,14 @@ class Parameters:
             ("survival", Survival),
             ("tumour", Tumour),
             ("biology", Biology),
+            ("design", Design),
         ):
-            raw[name] = _build(part, raw[name], f"{where}.{name}")
+            raw[name] = _build(part, raw.get(name, {}), f"{where}.{name}")
         parameters = cls(**raw)
+        known = CHANNELS.get(parameters.design.modality, {})
+        for name in parameters.design.channels:
+            if name not in known:
+                raise ConfigError(f"unknown channel '{name}'", where=f"{where}.design", expected=", ".join(known))
         for subject, site in parameters.subjects().items():
             check_id("subject", subject, where=f"{where}.groups")
             if site not in parameters.scanners:
@@ -198,9 +258,29 @@ class Parameters:
         return parameters
 
 
+def _prune(part: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Remove the optional values of a part, and of the parts in it, that equal their default."""
+    for f in fields(part):
+        own = getattr(part, f.name)
+        if f.metadata.get("optional") and own == _default(f):
+            del values[f.name]
+        elif is_dataclass(own):
+            _prune(own, values[f.name])
+        elif isinstance(own, dict):
+            for key, one in own.items():
+                if is_dataclass(one):
+                    _prune(one, values[f.name][key])
+    return values
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
+
+
 def _check_keys(part: type[Any], values: Mapping[str, Any], where: str) -> None:
     names = [f.name for f in fields(part)]
-    for key in (*(k for k in values if k not in names), *(n for n in names if n not in values)):
+    needed = [f.name for f in fields(part) if not f.metadata.get("optional")]
+    for key in (*(k for k in values if k not in names), *(n for n in needed if n not in values)):
         kind = "missing" if key in names else "unknown"
         raise ConfigError(
             f"{kind} parameter '{key}'", where=where, expected=", ".join(names),

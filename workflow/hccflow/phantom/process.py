@@ -25,19 +25,23 @@ def truncated_normal(rng: np.random.Generator, n: int, bound: float) -> Floats:
 
 
 def draw_covariates(p: Parameters, rng: np.random.Generator, n: int) -> dict[str, Floats]:
-    """Draw what response and survival depend on; the four are independent.
+    """Draw what response and survival depend on; all are independent.
 
     Returns
     -------
     dict
-        ``heterogeneity``, ``size``, ``afp`` (cut standard normal) and ``child_pugh_b`` (0 or 1), each of shape (n,).
+        ``heterogeneity``, ``size``, ``afp`` (cut standard normal) and ``child_pugh_b`` (0 or 1), each of shape (n,); in
+        a study with arms also ``treatment``, the dose of an arm drawn at random.
     """
-    return {
+    drawn = {
         "heterogeneity": truncated_normal(rng, n, p.latent_bound),
         "size": truncated_normal(rng, n, p.latent_bound),
         "afp": truncated_normal(rng, n, p.latent_bound),
         "child_pugh_b": (rng.random(n) < p.clinical.child_pugh_b).astype(float),
     }
+    if p.design.arms:
+        drawn["treatment"] = rng.choice(list(p.design.arms.values()), n)
+    return drawn
 
 
 def linear_predictor(

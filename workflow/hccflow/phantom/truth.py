@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hccflow.phantom import process
-from hccflow.phantom.parameters import COLUMNS, INFORMATION, Parameters
+from hccflow.phantom.parameters import Parameters
 
 BLOCKS, BLOCK = 400, 500
 METHOD = (
@@ -45,62 +45,76 @@ def concordance_counts(comparable: NDArray[np.bool_], risk: NDArray[np.float64])
 
 
 def bayes_truth(p: Parameters) -> dict[str, Any]:
-    """Content of ``truth.json``: coefficients, Bayes-optimal AUC of response and C-index of OS and PFS.
+    """Content of ``truth.json``: coefficients, Bayes-optimal AUC of the label and C-index of both survival endpoints.
 
     Returns
     -------
     dict
         For each endpoint the coefficients and, under ``auc`` or ``c_index``, value and standard error by information
-        (a key of `INFORMATION`).
+        (a key of `Parameters.information`).
     """
     rng = p.stream("truth")
     counts: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    shares: dict[str, list[float]] = {"prevalence": [], "agreement": [], "kappa": [], "os": [], "pfs": []}
+    shares: dict[str, list[float]] = {}
+    read = p.design.label == "response"
+    names_of = p.information
     for _ in range(BLOCKS):
         x = process.draw_covariates(p, rng, BLOCK)
         response = process.draw_response(p.response, rng, x)
-        ratio, new = process.draw_course(p.response, rng, response)
-        diameters = process.draw_diameters(p, rng, x["size"])
-        readers = process.objective_response(process.draw_readings(p.response, rng, diameters, ratio), new)
-        label = readers.mean(axis=1) > 0.5
-        survival = process.draw_survival(p.survival, rng, x)
+        label = response
+        if read:
+            ratio, new = process.draw_course(p.response, rng, response)
+            diameters = process.draw_diameters(p, rng, x["size"])
+            readers = process.objective_response(process.draw_readings(p.response, rng, diameters, ratio), new)
+            label = readers.mean(axis=1) > 0.5
+            shares.setdefault("agreement", []).append(float((label == response).mean()))
+            shares.setdefault("kappa", []).append(_mean_kappa(readers))
+        survival = process.draw_survival(p.survival, rng, x) if p.design.survival else {}
         comparable = {endpoint: comparable_pairs(*outcome) for endpoint, outcome in survival.items()}
-        for information, names in INFORMATION.items():
+        for information, names in names_of.items():
             score = process.linear_predictor(p.response.coefficients, x, names)
-            counts.setdefault(("response", information), []).append(auc_counts(label, score))
-            risk = process.linear_predictor(p.survival.coefficients, x, names)
+            counts.setdefault(("label", information), []).append(auc_counts(label, score))
+            risk = process.linear_predictor(p.survival.coefficients, x, names) if survival else score
             for endpoint, pairs in comparable.items():
                 counts.setdefault((endpoint, information), []).append(concordance_counts(pairs, risk))
-        shares["prevalence"].append(float(label.mean()))
-        shares["agreement"].append(float((label == response).mean()))
-        shares["kappa"].append(_mean_kappa(readers))
+        shares.setdefault("prevalence", []).append(float(label.mean()))
         for endpoint, (_, event) in survival.items():
-            shares[endpoint].append(float(event.mean()))
+            shares.setdefault(endpoint, []).append(float(event.mean()))
     mean = {name: round(float(np.mean(values)), 4) for name, values in shares.items()}
 
     def best(endpoint: str) -> dict[str, dict[str, float]]:
-        return {information: _ratio(counts[endpoint, information]) for information in INFORMATION}
+        return {information: _ratio(counts[endpoint, information]) for information in names_of}
 
-    return {
-        "response": {
+    about = {"intercept": p.response.intercept, "coefficients": p.response.coefficients}
+    if read:
+        label_truth = {
             "label": "objective response by mRECIST, majority of the readers",
-            "auc": best("response"),
+            "auc": best("label"),
             "prevalence": mean["prevalence"],
             "agreement_with_true_response": mean["agreement"],
             "kappa_between_readers": mean["kappa"],
-            "intercept": p.response.intercept,
-            "coefficients": p.response.coefficients,
-        },
+            **about,
+        }
+    else:
+        label_truth = {
+            "label": "recorded without error",
+            "auc": best("label"),
+            "prevalence": mean["prevalence"],
+            **about,
+        }
+    endpoints = {"os": "os", p.design.progression: "pfs"} if p.design.survival else {}
+    return {
+        p.design.label: label_truth,
         **{
-            endpoint: {
+            name: {
                 "c_index": best(endpoint),
                 "event_fraction": mean[endpoint],
                 "coefficients": p.survival.coefficients,
             }
-            for endpoint in ("os", "pfs")
+            for name, endpoint in endpoints.items()
         },
-        "information": {name: list(names) for name, names in INFORMATION.items()},
-        "columns": COLUMNS,
+        "information": {name: list(names) for name, names in names_of.items()},
+        "columns": p.columns,
         "method": {"text": METHOD, "subjects": BLOCKS * BLOCK, "blocks": BLOCKS, "seed": p.seed},
     }
 

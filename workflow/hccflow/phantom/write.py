@@ -20,7 +20,7 @@ from hccflow.tables import write_table, write_text
 def write_study(cards: Mapping[str, Mapping[str, Any]], out: str | Path) -> None:
     """Write ``<out>/<cohort>/`` with card, tables and ``truth.json`` for every card; no images.
 
-    The first cohort also gets ``genesets.gmt``, which all cohorts share.
+    A table of which nothing was measured is not written. The first cohort also gets ``genesets.gmt``, which all share.
     """
     # The truth depends on neither size, scanners nor faults: cohorts that share the rest share the computation.
     truths: dict[str, dict[str, Any]] = {}
@@ -33,10 +33,13 @@ def write_study(cards: Mapping[str, Mapping[str, Any]], out: str | Path) -> None
             truths[key] = bayes_truth(p)
         participants, lesions = tables.participants_and_lesions(p, card["batches"])
         write_table(participants, folder / "participants.tsv")
-        write_table(lesions, folder / "lesions.tsv")
-        write_table(tables.rna(p), folder / "rna.tsv")
-        write_table(tables.histology(p), folder / "histology.tsv")
-        if i == 0:
+        if len(lesions):
+            write_table(lesions, folder / "lesions.tsv")
+        if p.biology.rna_fraction:
+            write_table(tables.rna(p), folder / "rna.tsv")
+        if p.biology.histology_fraction:
+            write_table(tables.histology(p), folder / "histology.tsv")
+        if i == 0 and any(Parameters.from_card(one).biology.rna_fraction for one in cards.values()):
             write_text(folder / "genesets.gmt", tables.gmt_text(tables.gene_sets(p)))
         write_text(folder / "truth.json", json.dumps(truths[key], indent=2) + "\n")
         write_text(folder / "cohort.yaml", yaml.safe_dump(dict(card), sort_keys=False, width=120, allow_unicode=True))

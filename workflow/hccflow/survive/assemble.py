@@ -35,6 +35,10 @@ def assemble(
     ------
     TableError
         A subject has follow-up that differs between its sessions, or a column is missing.
+
+    Notes
+    -----
+    A subject counts once: the scores of its sessions are averaged, its covariates are those of its first session.
     """
     names = {f"{endpoint}_time_days": "time_days", f"{endpoint}_event": "event", f"{endpoint}_entry_days": "entry_days"}
     covariates = list(study["survive"]["covariates"])
@@ -43,15 +47,16 @@ def assemble(
         if name not in subjects:
             raise TableError(f"column '{name}' is missing", where="subjects", found=", ".join(subjects.columns))
     have = [name for name in names if name in subjects]
-    known = subjects[["subject", *have, *covariates]].drop_duplicates()
-    twice = known["subject"].duplicated()
+    twice = subjects[["subject", *have]].drop_duplicates()["subject"].duplicated()
     if twice.any():
         raise TableError(
-            "sessions of a subject disagree about its follow-up or covariates", where=f"endpoint {endpoint}",
-            found=known.loc[twice, "subject"].iloc[0],
+            "sessions of a subject disagree about its follow-up", where=f"endpoint {endpoint}",
+            found=subjects.loc[twice[twice].index[0], "subject"],
         )  # fmt: skip
+    first = subjects.sort_values("session", kind="stable") if "session" in subjects else subjects
+    known = first.drop_duplicates("subject")[["subject", *have, *covariates]]
     drop = ["time_days", "event", "entry_days", *(name for name in covariates if name in predictions)]
-    scores = predictions.drop(columns=[name for name in drop if name in predictions])
+    scores = _by_subject(predictions.drop(columns=[name for name in drop if name in predictions]))
     table = scores.merge(known.rename(columns=names), on="subject", how="left", validate="many_to_one")
     horizon = table["model"].map(lambda model: _horizon(study, model, endpoint)).astype("float64")
     for name in ("y_prob", "risk"):
@@ -61,6 +66,17 @@ def assemble(
     matching = horizon.notna()
     table["risk"], table["y_prob"] = score.mask(matching), table["y_prob"].where(matching)
     return table.assign(endpoint=endpoint, horizon_days=horizon)
+
+
+def _by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Scores with the sessions of each subject averaged (per model and repeat)."""
+    keys = [name for name in ("model", "cohort", "subject", "repeat") if name in predictions]
+    if "session" not in predictions or not predictions.duplicated(keys).any():
+        return predictions
+    numbers = [name for name in ("y_prob", "risk") if name in predictions]
+    rest = [name for name in predictions if name not in (*keys, *numbers)]
+    how: dict[str, str] = {**dict.fromkeys(numbers, "mean"), **dict.fromkeys(rest, "first")}
+    return predictions.sort_values("session", kind="stable").groupby(keys, as_index=False, dropna=False).agg(how)
 
 
 def _good_news(study: Mapping[str, Any], model: str) -> bool:

@@ -37,6 +37,14 @@ class Cut:
         return {"value": self.value, "rule": self.rule, "reason": self.reason, **p}
 
 
+def per_subject(fold: Fold, *values: np.ndarray) -> list[np.ndarray]:
+    """Mean over each subject's sessions: cut-offs belong to the scores that are judged, one per subject."""
+    _, place = np.unique(fold.subjects, return_inverse=True)
+    if len(np.unique(place)) == len(place):
+        return list(values)
+    return [np.bincount(place, value) / np.bincount(place) for value in values]
+
+
 def learn_threshold(fold: Fold, scores: np.ndarray, rule: str | float) -> Cut:
     """Operating point.
 
@@ -52,9 +60,10 @@ def learn_threshold(fold: Fold, scores: np.ndarray, rule: str | float) -> Cut:
     """
     if not isinstance(rule, str):
         return Cut(float(rule), "prespecified")
+    y, scores = per_subject(fold, fold.y, scores)
     if rule == "prevalence":
-        return Cut(float(fold.y.mean()), rule)
-    best = youden(fold.y, scores)
+        return Cut(float(y.mean()), rule)
+    best = youden(y, scores)
     if best is None or np.unique(scores).size < 2:
         return Cut(None, rule, "every out-of-fold score is the same")
     return Cut(best[0], rule)
@@ -80,10 +89,11 @@ def learn_survival_cut(
     if not isinstance(rule, str):
         return Cut(float(rule), "prespecified")
     if rule == "median":
-        found = median_cut(scores)
+        found = median_cut(per_subject(fold, scores)[0])
     elif times is None or events is None:
         return Cut(None, rule, "no survival endpoint is given")
     else:
+        scores, times, events = per_subject(fold, scores, times, events)
         known = np.isfinite(times) & np.isfinite(events)
         found = maxstat_cut(scores[known], times[known], events[known])
     return Cut(found.value, rule, found.reason, found.p_corrected)

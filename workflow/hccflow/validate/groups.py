@@ -55,6 +55,12 @@ def by_repeat(scores: ScoreSet) -> Iterator[Row]:
             yield point.row(metric, at=at, **scores.where(repeat=int(float(str(repeat)))))
 
 
+def by_session(scores: ScoreSet, options: Options) -> Iterator[Row]:
+    """Measures at each session alone, where subjects have several; the main rows average a subject's scores."""
+    for session, part in scores.sessions.dropna(subset=["y", "score"]).groupby(level="session"):
+        yield from small_rows(scores, part, f"session={session}", options)
+
+
 def by_subgroup(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[Row]:
     """Measures in each subgroup, and per column the test that AUC is the same in all of them."""
     used = scores.used

@@ -20,15 +20,21 @@ _NUMBERS = ("repeat", "fold", "y_true", "y_prob", "risk", "threshold")
 
 @dataclass(frozen=True)
 class ScoreSet:
-    """Scores of one model in one cohort for one endpoint, one row per case, sorted by case.
+    """Scores of one model in one cohort for one endpoint, one row per subject, sorted by subject.
+
+    Scans of one subject are not independent, and every interval and test of the stage takes rows as independent. So the
+    scores of a subject's sessions are averaged, and the subject stands under its first session; `sessions` keeps them
+    apart, for results session by session, in each of which a subject stands once.
 
     Attributes
     ----------
     study, endpoint, cohort, model : str
     rows : pandas.DataFrame
-        Indexed by subject and session: ``y, score, kind``; NaN = missing. Several repeats are averaged per case.
+        Indexed by subject and session: ``y, score, kind``; NaN = missing. Repeats are averaged, then sessions.
+    sessions : pandas.DataFrame
+        The same, one row per case; empty where every subject has one.
     repeats : pandas.DataFrame
-        One row per case and repeat (``repeat, fold, y, score``), empty when there is one repeat.
+        One row per subject and repeat (``repeat, y, score``), empty when there is one repeat.
     probability : bool
         Whether the scores are probabilities (column ``y_prob``) or any other score (``risk``).
     threshold : float or None
@@ -40,6 +46,7 @@ class ScoreSet:
     cohort: str
     model: str
     rows: pd.DataFrame
+    sessions: pd.DataFrame
     repeats: pd.DataFrame
     folds: pd.DataFrame
     probability: bool
@@ -83,7 +90,7 @@ def collect(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[
     LeakageError
         A row is ``apparent``: a score of a subject that the model was fitted on.
     TableError
-        A case stands twice, or models disagree about a case's label.
+        A case stands twice, models disagree about a case's label, or sessions about their subject's.
     ConfigError
         A threshold names a model that is not in the table.
     """
@@ -152,9 +159,13 @@ def _score_set(
 ) -> ScoreSet:
     part = part.assign(y=part["y_true"], score=part["y_prob" if probability else "risk"]).sort_values([*CASE, "repeat"])
     several = part.groupby(CASE)["repeat"].nunique().max() > 1
-    rows = part.groupby(CASE, sort=True).agg(
-        y=("y", "first"), score=("score", "mean"), kind=("kind", "first"), fold=("fold", "first")
-    )
+    rows = part.groupby(CASE, sort=True).agg(y=("y", "first"), score=("score", "mean"), kind=("kind", "first"))
+    repeats = part.set_index(CASE)[["repeat", "y", "score"]] if several else part.iloc[:0]
+    sessions = rows.iloc[:0]
+    if rows.index.get_level_values("subject").has_duplicates:
+        sessions, rows = rows, _by_subject(rows, f"endpoint {endpoint or '(none)'}, cohort {cohort}")
+        if several:
+            repeats = part.groupby(["subject", "repeat"], as_index=False).agg(y=("y", "first"), score=("score", "mean"))
     threshold, reason = given, ""
     if threshold is None:
         known = part["threshold"].dropna().unique()
@@ -165,10 +176,26 @@ def _score_set(
         endpoint=endpoint,
         cohort=cohort,
         model=model,
-        rows=rows[["y", "score", "kind"]],
-        repeats=part.set_index(CASE)[["repeat", "y", "score"]] if several else part.iloc[:0],
+        rows=rows,
+        sessions=sessions,
+        repeats=repeats,
         folds=part.set_index(CASE)[["repeat", "fold"]],
         probability=probability,
         threshold=threshold,
         no_threshold=reason,
     )
+
+
+def _by_subject(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """One row per subject: the label that its sessions share, and the mean of their scores."""
+    subject = rows.index.get_level_values("subject")
+    labels = rows["y"].groupby(subject).nunique()
+    if (labels > 1).any():
+        raise TableError(
+            "sessions of a subject have different labels", where=where, found=labels.index[int(labels.argmax())],
+            expected="one label per subject", todo="keep one session of each subject, or judge sessions apart",
+        )  # fmt: skip
+    first = rows.reset_index("session").groupby(level="subject").agg(
+        session=("session", "first"), y=("y", "first"), score=("score", "mean"), kind=("kind", "first")
+    )  # fmt: skip
+    return first.set_index("session", append=True)

@@ -167,6 +167,7 @@ def _model(
             out.rows.append(estimate.row(metric, at=at, comparator=comparator, **where))
     out.rows += groups.by_kind(scores, options)
     out.rows += groups.by_repeat(scores)
+    out.rows += groups.by_session(scores, options)
     out.rows += groups.recalibrated(scores, options)
     if people is not None:
         for part in (groups.by_subgroup, groups.by_site, groups.by_reader):

@@ -1,0 +1,101 @@
+"""The five published designs as configurations: each is checked and planned here, and run whole with ``-m slow``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hccflow.phantom.shapes import SHAPES
+from hccflow.study import load_study
+from hccflow.tables import read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Stages that a design must have besides those that every study has.
+STAGES = {
+    "yu2025": {"train_network", "relate"},
+    "li2022": {"segment_train", "train_network", "survive"},
+    "eob2026": {"train_network", "fuse", "survive"},
+    "jia2026": {"train_network", "survive"},
+    "chen2025": {"train_network", "fuse", "pool", "relate", "survive"},
+}
+
+
+def text_of(name: str) -> str:
+    return (ROOT / "studies" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def config_of(name: str) -> dict[str, Any]:
+    return yaml.safe_load(text_of(name))
+
+
+def snakemake(*arguments: str, cwd: Path = ROOT) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "HCCFLOW_DATA"}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-3000:]
+    return output
+
+
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_the_configuration_is_whole_and_says_where_its_values_come_from(name: str) -> None:
+    study = load_study(config_of(name), ROOT)
+    assert study.name == name
+    assert {cohort.card["source"]["kind"] for cohort in study.cohorts.values()} == {"phantom"}
+    text = text_of(name)
+    for word in ("text", "inferred", "ours"):
+        assert re.search(rf"# .*\b{word}\b", text), f"no value of {name} says {word}"
+    assert (ROOT / "docs" / "studies" / f"{name}.md").is_file()
+
+
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_every_study_has_the_guards_of_the_weaknesses_that_its_paper_shows(name: str) -> None:
+    config = load_study(config_of(name), ROOT).config
+    assert "size" in config["models"], "a baseline that any network must beat"
+    assert config["validate"]["bootstrap"] >= 1000
+    assert config["survive"]["cut"] == "median", "the cut comes from out-of-fold training scores"
+    assert config["primary"]["comparator"]
+    assert config["report"]["known_limits"]
+
+
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_the_plan_of_the_study_can_be_made(name: str) -> None:
+    plan = snakemake("--configfile", f"studies/{name}.yaml", "--dry-run", "--forceall", "--quiet", "rules")
+    jobs = dict(re.findall(r"^(\w+)\s+(\d+)$", plan, flags=re.M))
+    assert jobs.keys() >= {"convert", "enrol", "split", "extract", "train", "predict", "validate", "report"}
+    assert jobs.keys() >= STAGES[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_the_study_runs_from_its_configuration_to_its_report(name: str, tmp_path: Path) -> None:
+    for part in ("Snakefile", "workflow", "studies", "profiles"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    (tmp_path / "data").mkdir()
+    for cohort in config_of(name)["cohorts"]:
+        folder = tmp_path / "data" / cohort
+        folder.mkdir()
+        for table in (ROOT / "data" / cohort).iterdir():
+            if table.is_file():
+                (folder / table.name).symlink_to(table)
+    snakemake("--configfile", f"studies/{name}.yaml", "--quiet", "rules", cwd=tmp_path)
+    results = tmp_path / "results" / name
+    assert (results / "report" / "report.html").stat().st_size > 100_000
+    primary = config_of(name)["primary"]
+    metrics = read_table(results / "validate" / primary["cohort"] / "metrics.tsv", "metrics")
+    row = metrics[
+        (metrics["metric"] == primary["metric"])
+        & (metrics["model"] == primary["model"])
+        & metrics["group"].fillna("").eq("")
+        & metrics["repeat"].isna()
+    ]
+    assert len(row) == 1
+    assert row["value"].notna().all()
+    assert row["ci_low"].notna().all()
