@@ -8,6 +8,7 @@ import pytest
 
 from hccflow.errors import TableError
 from hccflow.metrics.auc import auc
+from hccflow.metrics.threshold import youden
 from hccflow.models.fold import Development
 from hccflow.survive.assemble import assemble
 from hccflow.train.cuts import learn_survival_cut, learn_threshold
@@ -77,15 +78,15 @@ def test_cut_offs_are_those_of_animals() -> None:
     table = weekly()
     rows = table.assign(role="development", outcome=table["y_true"].astype("Int64"))
     split = rows.drop_duplicates("subject")[["cohort", "subject", "repeat", "fold"]].assign(role="train")
-    everyone = Development(
-        rows, split, pd.DataFrame({"x": np.zeros(len(rows))}), scorable=pd.Series(True, index=rows.index), endpoint="outcome", seed=1
-    )
+    x, scorable = pd.DataFrame({"x": np.zeros(len(rows))}), pd.Series(True, index=rows.index)
+    everyone = Development(rows, split, x, scorable=scorable, endpoint="outcome", seed=1)
     fold = everyone.all()
     scores = table["y_prob"].to_numpy()
-    animals = table.groupby("subject")["y_prob"].mean()
-    assert learn_survival_cut(fold, scores, "median").value == pytest.approx(animals.median())
-    threshold = learn_threshold(fold, scores, "youden").value
-    assert np.isclose(animals, threshold).any(), "the operating point is an animal's score"
+    animals = table.groupby("subject").agg(y=("y_true", "first"), score=("y_prob", "mean"))
+    assert learn_survival_cut(fold, scores, "median").value == pytest.approx(animals["score"].median())
+    best = youden(animals["y"].to_numpy(float), animals["score"].to_numpy())
+    assert best is not None
+    assert learn_threshold(fold, scores, "youden").value == pytest.approx(best[0])
 
 
 def test_survival_takes_the_mean_score_and_the_first_covariates() -> None:

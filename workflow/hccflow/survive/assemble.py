@@ -74,7 +74,7 @@ def _by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
     if "session" not in predictions or not predictions.duplicated(keys).any():
         return predictions
     numbers = [name for name in ("y_prob", "risk") if name in predictions]
-    rest = [name for name in predictions if name not in (*keys, *numbers)]
+    rest = [str(name) for name in predictions if name not in (*keys, *numbers)]
     how: dict[str, str] = {**dict.fromkeys(numbers, "mean"), **dict.fromkeys(rest, "first")}
     return predictions.sort_values("session", kind="stable").groupby(keys, as_index=False, dropna=False).agg(how)
 
