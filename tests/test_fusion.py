@@ -86,7 +86,11 @@ def test_a_fusion_scores_unseen_rows_from_frozen_scores(study: dict[str, Any], t
     fused = open_frozen(study["root"] / "fused")
     check_inputs(fused.facts, list(study["inputs"].values()))
     found = predict(
-        fused, "ext", CohortRole.EXTERNAL, external, logit_table(scores, ["clinical", "radiomics"], ScoreKind.FROZEN)
+        fused,
+        "ext",
+        CohortRole.EXTERNAL,
+        external,
+        logit_table(scores, ["clinical", "radiomics"], "response", ScoreKind.FROZEN),
     )
     assert found["y_prob"].notna().sum() == 19
     assert found.loc[found["subject"] == "EXT003", "reason"].tolist() == ["no score of radiomics"]
@@ -99,14 +103,14 @@ def test_apparent_scores_are_refused(study: dict[str, Any]) -> None:
     tables = [read_table(folder / "predictions.tsv", "predictions") for folder in study["inputs"].values()]
     tables[1].loc[5, "kind"] = "apparent"
     with pytest.raises(LeakageError, match="learns from unseen scores only; where: model radiomics"):
-        logit_table(tables, ["clinical", "radiomics"], ScoreKind.OOF)
+        logit_table(tables, ["clinical", "radiomics"], "response", ScoreKind.OOF)
 
 
 def test_inputs_of_another_split_are_refused(study: dict[str, Any]) -> None:
     tables = [read_table(folder / "predictions.tsv", "predictions") for folder in study["inputs"].values()]
     tables[1]["fold"] = (tables[1]["fold"] + 1) % 4
     with pytest.raises(LeakageError, match="do not share one split"):
-        logit_table(tables, ["clinical", "radiomics"], ScoreKind.OOF)
+        logit_table(tables, ["clinical", "radiomics"], "response", ScoreKind.OOF)
     other = split(study["subjects"], folds=3, repeats=2)
     with pytest.raises(LeakageError, match="input 'clinical' was trained on another split"):
         train_fusion("fused", study["settings"], study["subjects"], other, study["inputs"])
@@ -114,11 +118,11 @@ def test_inputs_of_another_split_are_refused(study: dict[str, Any]) -> None:
 
 def test_a_case_that_one_input_lacks_is_not_scored_and_teaches_nothing(study: dict[str, Any]) -> None:
     tables = [read_table(folder / "predictions.tsv", "predictions") for folder in study["inputs"].values()]
-    found = logit_table([tables[0], tables[1].iloc[4:]], ["clinical", "radiomics"], ScoreKind.OOF)
+    found = logit_table([tables[0], tables[1].iloc[4:]], ["clinical", "radiomics"], "response", ScoreKind.OOF)
     assert found["radiomics"].isna().sum() == 4
     assert found["clinical"].notna().all()
     with pytest.raises(TableError, match="not those of the inputs"):
-        logit_table(tables[:1], ["clinical", "radiomics"], ScoreKind.OOF)
+        logit_table(tables[:1], ["clinical", "radiomics"], "response", ScoreKind.OOF)
 
 
 def test_a_frozen_fusion_opens_to_the_same_numbers(study: dict[str, Any]) -> None:

@@ -62,10 +62,10 @@ def _network(root: Path, model: str, cohort: str) -> None:
             for epoch in range(1, 5):
                 loss = {"train_response": 0.7 - 0.1 * epoch, "stop_response": 0.6 + 0.05 * (epoch - 3) ** 2}
                 rows.append({"epoch": epoch, **loss, "seed": seed, "repeat": 0, "fold": fold})
-        facts = {"repeat": 0, "fold": fold, "best_epochs": [3, 4], "seed_sd": 0.04 + 0.02 * fold}
+        facts = {"repeat": 0, "fold": fold, "best_epochs": [3, 4], "seed_sd": {"response": 0.04 + 0.02 * fold}}
         write_text(root / f"train/{model}/fold-0-{fold}/fold.json", json.dumps(facts))
     write_table(pd.DataFrame(rows), root / f"train/{model}/history.tsv")
-    freeze = {"threshold": {"value": 0.5, "rule": "youden", "reason": ""}, "epochs": 4, "seed_sd": 0.05}
+    freeze = {"threshold": {"value": 0.5, "rule": "youden", "reason": ""}, "epochs": 4, "seed_sd": {"response": 0.05}}
     freeze |= {
         "training": {"n": 37, "n_events": 17, "cohorts": ["phantom-dev"], "subjects_digest": "ab" * 8},
         "files": {},

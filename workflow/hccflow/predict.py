@@ -14,10 +14,10 @@ from hccflow.errors import LeakageError, TableError
 from hccflow.freeze import SCORES, split_digest, verify
 from hccflow.ids import CohortRole, Role, ScoreKind
 from hccflow.models.encoding import KEYS
-from hccflow.models.fold import labels
-from hccflow.models.opening import load_model
+from hccflow.models.opening import load_model, predict_all
 from hccflow.models.registry import Model
-from hccflow.scores import score_table
+from hccflow.models.targets import read_target
+from hccflow.scores import outcome, score_table
 from hccflow.tables import read_table
 
 
@@ -73,8 +73,9 @@ def predict(
     -------
     pandas.DataFrame
         Schema `predictions` with a column ``reason``. Development: ``oof`` for training rows, ``frozen`` for internal
-        test rows. Others: ``frozen``, and ``oof`` for subjects that are shared with development. A row that cannot be
-        scored has an empty ``y_prob`` and the reason.
+        test rows. Others: ``frozen``, and ``oof`` for subjects that are shared with development. Every case has a row
+        for each endpoint that the model has learnt. One that cannot be scored has an empty ``y_prob`` (``risk``) and
+        the reason.
 
     Raises
     ------
@@ -84,7 +85,6 @@ def predict(
     TableError
         A column or feature that the model uses is missing, or a label lies outside its domain.
     """
-    endpoint = frozen.facts["endpoint"]
     subjects = _rows_of(subjects, cohort, role)
     source = cohort if role is CohortRole.DEVELOPMENT else shared_with
     oof = frozen.oof[frozen.oof["cohort"] == source]
@@ -98,18 +98,23 @@ def predict(
             where=f"subject {subjects.loc[taught, 'subject'].iloc[0]}", expected="subjects that the model has not seen",
             todo="declare subset_of for this cohort (--shared-with), or remove them",
         )  # fmt: skip
-    y = pd.Series(labels(subjects, endpoint), index=subjects.index)
     unseen = subjects[~keeps]
+    scores, reasons = predict_all(frozen.model, frozen.facts["endpoint"], unseen, features) if len(unseen) else ({}, [])
     parts = []
-    if len(unseen):
-        probability, reasons = frozen.model.predict(unseen, features)
-        parts.append(unseen[KEYS].assign(kind=ScoreKind.FROZEN.value, y_prob=probability, reason=reasons, y_true=y))
-    if keeps.any():
-        parts.append(_out_of_fold(subjects[keeps], oof).assign(y_true=lambda t: y.loc[t.index]))
-    fixed = {
-        "study": frozen.facts["study"], "model": frozen.facts["model"], "endpoint": endpoint,
-        "threshold": frozen.facts["threshold"]["value"],
-    }  # fmt: skip
+    for endpoint, about in frozen.facts["heads"].items():
+        kind = "survival" if about["survival"] else "binary"
+        target = read_target(subjects, endpoint, {"kind": kind})
+        threshold = about["threshold"]["value"]
+        more = {"endpoint": endpoint, "threshold": np.nan if threshold is None else threshold}
+        if len(unseen):
+            found = outcome(target.take(~keeps.to_numpy()), scores[endpoint])
+            parts.append(unseen[KEYS].assign(kind=ScoreKind.FROZEN.value, reason=reasons, **found, **more))
+        if keeps.any():
+            own = _out_of_fold(subjects[keeps], oof[oof["endpoint"] == endpoint])
+            values = own.pop("risk" if target.survival else "y_prob").to_numpy(float)
+            own = own.drop(columns=["risk", "y_prob"], errors="ignore")
+            parts.append(own.assign(**outcome(target.take(own.index.to_numpy()), values), **more))
+    fixed = {"study": frozen.facts["study"], "model": frozen.facts["model"]}
     return score_table(pd.concat(parts).assign(**fixed) if parts else pd.DataFrame(columns=["reason"]))
 
 
@@ -145,10 +150,10 @@ def _out_of_fold(rows: pd.DataFrame, oof: pd.DataFrame) -> pd.DataFrame:
         own = by_subject.get(row["subject"], oof.iloc[:0])
         same = own[own["session"] == row["session"]]
         found = own if same.empty and len(set(own["session"])) == 1 else same
-        scores = found[["repeat", "fold", "y_prob"]].assign(reason="")
+        scores = found[["repeat", "fold", "y_prob", "risk"]].assign(reason="")
         if scores.empty:
             scores = pd.DataFrame(
-                [{"repeat": pd.NA, "fold": pd.NA, "y_prob": np.nan, "reason": "no out-of-fold score"}]
+                [{"repeat": pd.NA, "fold": pd.NA, "y_prob": np.nan, "risk": np.nan, "reason": "no out-of-fold score"}]
             )
         keys = {name: row[name] for name in KEYS}
         parts.append(scores.assign(**keys, kind=ScoreKind.OOF.value).set_axis([index] * len(scores)))

@@ -9,6 +9,7 @@ from typing import Any
 from hccflow.errors import ConfigError, LeakageError
 from hccflow.ids import CLINICAL_COX, CohortRole
 from hccflow.models.parameters import check_learner
+from hccflow.networks.heads import tasks_of
 from hccflow.networks.options import check_crop, check_network
 from hccflow.variants import JOIN, Variant, candidates, expand
 
@@ -139,8 +140,11 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
     if name == CLINICAL_COX:
         raise ConfigError(f"'{name}' is the name of the Cox model that survive makes", where=where, todo="rename it")
     _known(model["endpoint"], endpoints, "endpoint", f"{where}.endpoint")
-    if endpoints[model["endpoint"]]["kind"] != "binary":
-        raise ConfigError("a classifier learns a binary endpoint", where=f"{where}.endpoint", found=model["endpoint"])
+    if endpoints[model["endpoint"]]["kind"] != "binary" and model["kind"] != "network":
+        raise ConfigError(
+            "a classifier learns a binary endpoint", where=f"{where}.endpoint", found=model["endpoint"],
+            todo="a model of kind network can learn a survival endpoint",
+        )  # fmt: skip
     for column in model["columns"]:
         _known(column, columns, "column", f"{where}.columns")
         check_available(column, columns, endpoints[model["endpoint"]], f"{where}.columns")
@@ -152,7 +156,10 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
                 raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, models")
     if model["kind"] == "network":
         _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
-        check_network(model, where)
+        check_network(model, endpoints, where)
+        for endpoint in tasks_of(model, endpoints).heads:
+            for column in model["columns"]:
+                check_available(column, columns, endpoints[endpoint], f"{where}.columns")
     elif model["kind"] == "choice":
         _check_choice(model, config, where)
     elif model["kind"] == "fusion":

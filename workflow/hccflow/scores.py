@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
+
+from hccflow.models.targets import Target
 
 COLUMNS = [
     "study", "model", "cohort", "subject", "session", "endpoint", "repeat", "fold", "kind", "y_true", "y_prob", "risk",
     "time_days", "event", "entry_days", "horizon_days", "threshold",
 ]  # fmt: skip
+
+
+def outcome(target: Target, scores: np.ndarray) -> dict[str, Any]:
+    """Columns of rows' scores for one endpoint: ``y_true, y_prob``, or ``risk, time_days, event`` of a survival one."""
+    if not target.survival:
+        return {"y_true": target.y, "y_prob": scores}
+    return {"risk": scores, "time_days": target.days, "event": target.code}
 
 
 def score_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -17,4 +29,4 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
         out[name] = pd.to_numeric(out[name]).astype("Int64")
     for name in ("y_prob", "risk", "time_days", "entry_days", "horizon_days", "threshold"):
         out[name] = pd.to_numeric(out[name]).astype("float64")
-    return out.sort_values(["cohort", "subject", "session", "repeat"], kind="stable").reset_index(drop=True)
+    return out.sort_values(["endpoint", "cohort", "subject", "session", "repeat"], kind="stable").reset_index(drop=True)

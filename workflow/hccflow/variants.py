@@ -14,6 +14,7 @@ from typing import Any
 
 from hccflow.errors import ConfigError
 from hccflow.ids import VARIANT
+from hccflow.networks.heads import given_tasks, named_tasks
 from hccflow.provenance import digest_of
 
 #: Between the base and the change in the name of a variant; no declared model may have it in its name.
@@ -180,8 +181,8 @@ def _channels(base: Mapping[str, Any], config: Mapping[str, Any], where: str) ->
 
 def _tasks(base: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Changes:
     """One variant without each task beside the model's endpoint, and the endpoint alone where there are several."""
-    tasks, endpoint = base.get("network", {}).get("tasks", {}), base["endpoint"]
-    others = [task for task, weight in tasks.items() if task != endpoint and weight]
+    tasks, endpoint = given_tasks(base) if "network" in base else {}, base["endpoint"]
+    others = [task for task in (named_tasks(base) if tasks else ()) if task != endpoint]
     if not others:
         raise ConfigError("one task has no ablation", where=where, found=tasks, todo="leave tasks out of auto")
     for task in others:

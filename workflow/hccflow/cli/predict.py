@@ -72,7 +72,7 @@ def _features(args: argparse.Namespace, facts: Mapping[str, Any]) -> pd.DataFram
     if facts["kind"] == "fusion":
         check_inputs(facts, args.inputs)
         tables = [read_table(path, "predictions") for path in args.scores]
-        return logit_table(tables, list(facts["inputs"]), ScoreKind.FROZEN)
+        return logit_table(tables, list(facts["inputs"]), facts["endpoint"], ScoreKind.FROZEN)
     return read_table(args.features) if args.features is not None else None
 
 

@@ -7,7 +7,7 @@ to fit a step, and writes down whom the step saw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from hccflow.errors import FitError, LeakageError, TableError
 from hccflow.ids import CohortRole, Role
+from hccflow.models.targets import Target
 from hccflow.tables import subjects_digest
 
 P = ParamSpec("P")
@@ -34,7 +35,8 @@ class Fold:
     x : pandas.DataFrame, shape (n, p)
         Predictors of training rows.
     y : numpy.ndarray, shape (n,)
-        Labels, 0 or 1.
+        Labels of the model's endpoint, 0 or 1 (of a survival endpoint 1 for the event). NaN, where unknown, only in
+        rows that teach a network another endpoint.
     subjects : numpy.ndarray, shape (n,)
         Keys ``cohort/subject``; rows of one subject stay together in inner folds.
     path : tuple of int
@@ -45,6 +47,8 @@ class Fold:
         The table of fits, shared by all folds of a model.
     prefix : str
         Put before the names of steps inside inner folds.
+    targets : mapping
+        Every endpoint that the model learns, its own first.
     """
 
     x: pd.DataFrame
@@ -55,6 +59,7 @@ class Fold:
     fold: int | None = None
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     prefix: str = ""
+    targets: Mapping[str, Target] = field(default_factory=dict, repr=False)
 
     @property
     def seed(self) -> int:
@@ -81,17 +86,20 @@ class Fold:
 
     def through(self, apply: Callable[[pd.DataFrame], pd.DataFrame]) -> Fold:
         """Return the same rows after a fitted step."""
-        return self._with(apply(self.x))
+        return replace(self, x=apply(self.x))
 
     def part(self, take: np.ndarray) -> Fold:
         """Some of the rows (a mask), as a fold of its own."""
-        return replace(self, x=self.x[take], y=self.y[take], subjects=self.subjects[take])
+        targets = {name: target.take(take) for name, target in self.targets.items()}
+        return replace(self, x=self.x[take], y=self.y[take], subjects=self.subjects[take], targets=targets)
 
-    def _with(self, x: pd.DataFrame) -> Fold:
-        return Fold(x, self.y, self.subjects, self.path, self.repeat, self.fold, self.log, self.prefix)
+    def known(self, endpoint: str) -> Fold:
+        """Return the rows that know one of the endpoints, which becomes the label."""
+        target = self.targets[endpoint]
+        return replace(self, y=target.y, targets={endpoint: target}).part(target.known)
 
     def inner(self, purpose: str, n_folds: int = INNER_FOLDS) -> Iterator[tuple[Fold, pd.DataFrame, np.ndarray]]:
-        """Inner cross-validation inside these rows, by subject and stratified by label.
+        """Inner cross-validation inside these rows, by subject and stratified by label, also of an unknown one.
 
         Yields
         ------
@@ -101,30 +109,27 @@ class Fold:
         Raises
         ------
         FitError
-            A class has fewer than two subjects.
+            A class has fewer than two subjects; of a survival endpoint the events.
         """
         labels = pd.Series(self.y).groupby(self.subjects).max()
-        k = min(n_folds, int(labels.value_counts().reindex([0.0, 1.0], fill_value=0).min()))
+        needed = [1.0] if any(target.survival for target in [*self.targets.values()][:1]) else [0.0, 1.0]
+        k = min(n_folds, int(labels.value_counts().reindex(needed, fill_value=0).min()))
         if k < 2:
             raise FitError(
                 "too few subjects for inner cross-validation", where=self.where, expected="at least 2 of each class",
-                found=f"{int(labels.sum())} positive, {int((1 - labels).sum())} negative",
+                found=f"{int((labels == 1).sum())} positive, {int((labels == 0).sum())} negative",
                 todo="use a learner and a selection without tuning, or fewer folds",
             )  # fmt: skip
         rng = np.random.default_rng(self.path)
         place: dict[str, int] = {}
-        for value in (1.0, 0.0):
-            for subject in rng.permutation(labels.index[labels == value].to_numpy()):
+        for same in (labels == 1, labels == 0, labels.isna()):
+            for subject in rng.permutation(labels.index[same].to_numpy()):
                 place[subject] = len(place) % k
         places = np.array([place[subject] for subject in self.subjects])
         for number in range(k):
             rest, held = places != number, places == number
             prefix = f"{self.prefix}{purpose}.{number}."
-            inner = Fold(
-                self.x[rest], self.y[rest], self.subjects[rest], (*self.path, number), self.repeat, self.fold, self.log,
-                prefix,
-            )  # fmt: skip
-            yield inner, self.x[held], self.y[held]
+            yield replace(self.part(rest), path=(*self.path, number), prefix=prefix), self.x[held], self.y[held]
 
     @property
     def where(self) -> str:
@@ -146,8 +151,8 @@ class Development:
         Predictors, rows as in `subjects`.
     scorable : pandas.Series of bool
         Rows that have predictors at all.
-    endpoint : str
-        Column of the label: 0, 1 or missing.
+    targets : mapping
+        Every endpoint that the model learns, its own first; rows as in `subjects`.
     seed : int
         Seed of the study.
 
@@ -156,7 +161,7 @@ class Development:
     LeakageError
         A row of another role.
     TableError
-        A subject that the split does not know, or a label outside 0 and 1.
+        A subject that the split does not know.
     """
 
     def __init__(
@@ -166,14 +171,15 @@ class Development:
         x: pd.DataFrame,
         *,
         scorable: pd.Series,
-        endpoint: str,
+        targets: Mapping[str, Target],
         seed: int,
     ) -> None:
         refuse_other_roles(subjects)
         self.rows = subjects.reset_index(drop=True)
         self.keys = (self.rows["cohort"] + "/" + self.rows["subject"]).to_numpy(dtype=object)
         self._x = x.set_axis(self.rows.index)
-        self.y = labels(self.rows, endpoint)
+        self.targets = dict(targets)
+        self.endpoint = next(iter(targets))
         self.scorable = scorable.to_numpy(dtype=bool)
         self._seed = seed
         self.log: list[dict[str, Any]] = []
@@ -192,8 +198,8 @@ class Development:
 
     @property
     def teaches(self) -> np.ndarray:
-        """Rows that may teach: in the training set, with a label and with predictors."""
-        return self.train & self.scorable & np.isfinite(self.y)
+        """Rows that may teach: in the training set, with predictors, and with a label of any endpoint learnt."""
+        return self.train & self.scorable & np.any([target.known for target in self.targets.values()], axis=0)
 
     def folds(self) -> Iterator[tuple[Fold, np.ndarray, pd.DataFrame]]:
         """Folds of the cross-validation, with the positions and predictors of the rows that each is judged by."""
@@ -211,13 +217,18 @@ class Development:
 
     def _fold(self, take: np.ndarray, repeat: int | None, number: int | None) -> Fold:
         path = (self._seed, 0, 0) if repeat is None or number is None else (self._seed, repeat + 1, number + 1)
-        fold = Fold(self._x[take], self.y[take], self.keys[take], path, repeat, number, self.log)
-        for value, name in ((1, "positive"), (0, "negative")):
-            if not (fold.y == value).any():
-                raise FitError(
-                    f"no {name} training row", where=fold.where, expected="both classes", found=f"{len(fold.y)} rows",
-                    todo="use fewer folds, stratify the split by this endpoint, or choose another endpoint",
-                )  # fmt: skip
+        targets = {name: target.take(take) for name, target in self.targets.items()}
+        y = targets[self.endpoint].y
+        fold = Fold(self._x[take], y, self.keys[take], path, repeat, number, self.log, targets=targets)
+        for name, target in targets.items():
+            for value, word in ((1, "positive"),) if target.survival else ((1, "positive"), (0, "negative")):
+                if not (target.y == value).any():
+                    raise FitError(
+                        f"no {word} training row", where=f"{fold.where}, endpoint {name}",
+                        expected="events" if target.survival else "both classes",
+                        found=f"{int(target.known.sum())} rows",
+                        todo="use fewer folds, stratify the split by this endpoint, or choose another endpoint",
+                    )  # fmt: skip
         return fold
 
 
@@ -230,24 +241,3 @@ def refuse_other_roles(subjects: pd.DataFrame) -> None:
             f"cohort '{first['cohort']}' may not teach", where="train --subjects", expected="role development",
             found=f"role {first['role']} ({int(other.sum())} rows)", todo="give only the development cohorts",
         )  # fmt: skip
-
-
-def labels(subjects: pd.DataFrame, endpoint: str) -> np.ndarray:
-    """Labels of an endpoint as floats, NaN where unknown.
-
-    Raises
-    ------
-    TableError
-        The column is missing, or a label is not 0, 1 or empty.
-    """
-    if endpoint not in subjects:
-        raise TableError(f"column '{endpoint}' is missing", where="subjects.tsv", todo="derive the endpoint: run enrol")
-    cells = subjects[endpoint]
-    y = pd.to_numeric(cells.astype(object).where(cells.notna() & (cells != ""), None), errors="coerce").to_numpy(float)
-    bad = ~(np.isin(y, (0.0, 1.0)) | (np.isnan(y) & (cells.isna() | (cells == "")).to_numpy()))
-    if bad.any():
-        raise TableError(
-            f"a label of '{endpoint}' is outside its domain", where=f"subject {subjects['subject'].to_numpy()[bad][0]}",
-            expected="0, 1 or empty", found=cells.to_numpy()[bad][0],
-        )  # fmt: skip
-    return y

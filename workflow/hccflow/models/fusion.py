@@ -74,15 +74,17 @@ def check_inputs(facts: Mapping[str, Any], folders: Sequence[Path]) -> None:
         )  # fmt: skip
 
 
-def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: ScoreKind) -> pd.DataFrame:
+def logit_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], endpoint: str, kind: ScoreKind) -> pd.DataFrame:
     """Logits of the inputs side by side; as `probability_table`."""
-    table = probability_table(scores, inputs, kind)
+    table = probability_table(scores, inputs, endpoint, kind)
     p = table[list(inputs)].clip(TINY, 1 - TINY)
     table[list(inputs)] = np.log(p) - np.log1p(-p)
     return table
 
 
-def probability_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kind: ScoreKind) -> pd.DataFrame:
+def probability_table(
+    scores: Sequence[pd.DataFrame], inputs: Sequence[str], endpoint: str, kind: ScoreKind
+) -> pd.DataFrame:
     """Unseen scores of the inputs side by side.
 
     Parameters
@@ -91,6 +93,8 @@ def probability_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kin
         Score tables (schema `predictions`), one model each.
     inputs : sequence of str
         Models, each of which must be there.
+    endpoint : str
+        The one that they share; scores of other endpoints that an input has learnt too are left out.
     kind : ScoreKind
         ``frozen``: one row per case; ``oof``: one row per case and ``repeat``.
 
@@ -109,7 +113,8 @@ def probability_table(scores: Sequence[pd.DataFrame], inputs: Sequence[str], kin
     """
     keys = [*KEYS, "repeat"] if kind is ScoreKind.OOF else KEYS
     found: dict[str, pd.DataFrame] = {}
-    for table in scores:
+    for every in scores:
+        table = every[every["endpoint"] == endpoint]
         seen = table[~table["kind"].isin(UNSEEN)]
         if len(seen):
             raise LeakageError(

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from hccflow.models.fusion import load_fusion
-from hccflow.models.registry import Model
+from hccflow.models.registry import ManyHeads, Model
 from hccflow.models.tabular import load_tabular
 
 
@@ -18,3 +21,13 @@ def load_model(kind: str, folder: Path) -> Model:
 
         return load_network(folder)
     return load_fusion(folder) if kind == "fusion" else load_tabular(folder)
+
+
+def predict_all(
+    model: Model, endpoint: str, subjects: pd.DataFrame, features: pd.DataFrame | None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Scores of rows by endpoint, of a model of any kind; `endpoint` is its own."""
+    if isinstance(model, ManyHeads):
+        return model.predict_all(subjects, features)
+    scores, reasons = model.predict(subjects, features)
+    return {endpoint: scores}, reasons

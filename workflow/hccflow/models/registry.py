@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,16 @@ class Model(Writable, Protocol):
 
     def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
         """Probability of the event for rows of tables, NaN with a reason where a row cannot be scored."""
+
+
+@runtime_checkable
+class ManyHeads(Protocol):
+    """A fitted model that scores several endpoints at once."""
+
+    def predict_all(
+        self, subjects: pd.DataFrame, features: pd.DataFrame | None
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Scores by endpoint, NaN with a reason where a row cannot be scored."""
 
 
 class TableModel(Model, Protocol):

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from hccflow.errors import FitError
 from hccflow.networks.augment import STRENGTHS, augment
-from hccflow.networks.losses import FixedWeights
+from hccflow.networks.heads import SEGMENTATION, Tasks
+from hccflow.networks.losses import RiskMemory, TaskLoss
 from hccflow.networks.registry import Shape, build
 from hccflow.networks.state import load_weights, read_tensors, write_tensors
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 SMOOTH = 3
 GRADIENT_NORM = 5.0
 WARM_UP = 0.1
+#: Options of the task weights that are learnt: they are no coefficients to shrink.
+NO_DECAY = {"weight_decay": 0.0}
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Rows:
         Z-scores.
     masks : Tensor, shape (n, 1, k, j, i)
     clinical : Tensor, shape (n, predictors)
-    labels : dict of Tensor, shape (n,)
-        0, 1, or NaN where unknown, for each head.
+    labels : dict of Tensor
+        By endpoint: 0 or 1, shape (n,); of a survival endpoint days and event, shape (n, 2). NaN where unknown.
     """
 
     images: Tensor
@@ -77,6 +80,7 @@ class Trained:
 def train_network(
     shape: Shape,
     spec: Mapping[str, Any],
+    tasks: Tasks,
     rows: Rows,
     stop: Rows | None,
     *,
@@ -93,12 +97,15 @@ def train_network(
     shape : Shape
     spec : mapping
         Entry ``network`` of the configuration.
+    tasks : Tasks
+        What it learns.
     rows : Rows
         Training rows.
     stop : Rows or None
-        Rows that decide when to stop: the state after the epoch with the smallest loss of the heads on them (mean of
-        the last `SMOOTH` epochs) is kept, and training ends when `patience` epochs were no better. None: train
-        `epochs`.
+        Rows that decide when to stop: the state after the epoch with the smallest loss of the heads on them is kept,
+        and training ends when `patience` epochs were no better. The loss is the sum over the endpoints with the weights
+        of the configuration, also where weights are learnt, as a mean of the last `SMOOTH` epochs; of a Cox head it is
+        the partial likelihood within these rows. None: train `epochs`.
     seed : int
         Names initial weights, order of rows, augmentation and dropout.
     epochs : int, optional
@@ -115,29 +122,36 @@ def train_network(
     """
     torch.manual_seed(seed)
     network = build(shape, spec).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    task = FixedWeights(spec["tasks"])
-    parameters = [p for p in (*network.parameters(), *task.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=spec["learning_rate"], weight_decay=spec["weight_decay"])
+    task = TaskLoss(tasks).to(device)
+    learnt = [{"params": list(p), **more} for p, more in ((network.parameters(), {}), (task.parameters(), NO_DECAY))]
+    optimiser = torch.optim.AdamW(learnt, lr=spec["learning_rate"], weight_decay=spec["weight_decay"])
     history: list[dict[str, Any]] = []
     best: dict[str, Tensor] = {}
+    risks: dict[str, Tensor] = {}
     if checkpoint is not None and checkpoint.is_file():
-        history, best = _restore(network, optimiser, checkpoint)
+        history, best, risks = _restore(network, task, optimiser, checkpoint)
         log.info("%s: going on after epoch %d", where, len(history))
     last = spec["epochs"] if epochs is None else epochs
     rows, stop = rows.to(device), stop.to(device) if stop is not None else None
+    cox = [name for name, head in tasks.heads.items() if head.loss == "cox"]
+    memories = {name: RiskMemory(rows.labels[name], risks.get(name)) for name in cox}
     while len(history) < last and not _done(history, spec["patience"]):
         epoch = len(history)
-        losses = _epoch(network, task, optimiser, rows, spec, np.random.SeedSequence([seed, epoch]), epoch, where)
+        losses = _epoch(
+            network, task, optimiser, rows, memories, spec, np.random.SeedSequence([seed, epoch]), epoch, where
+        )
         row: dict[str, Any] = {"epoch": epoch + 1, **{f"train_{name}": value for name, value in losses.items()}}
+        if tasks.learnt:
+            row |= {f"weight_{name}": weight for name, weight in task.weights().items()}
         if stop is not None:
             found = judge(network, task, stop, spec["batch_size"])
             row |= {f"stop_{name}": value for name, value in found.items()}
-            row["stop_loss"] = sum(task.weights[head] * found[head] for head in shape.heads)
+            row["stop_loss"] = sum(head.weight * found[name] for name, head in tasks.heads.items())
         history.append(row)
         if stop is not None and best_epoch(history) == epoch + 1:
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         if checkpoint is not None:
-            _save(network, optimiser, best, history, checkpoint)
+            _save(network, task, optimiser, best, memories, history, checkpoint)
     if stop is not None:
         load_weights(network, best, where=where)
     return Trained(network.eval(), best_epoch(history) if stop is not None else len(history), history)
@@ -174,9 +188,10 @@ def batches(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 def _epoch(
     network: nn.Module,
-    task: FixedWeights,
+    task: TaskLoss,
     optimiser: torch.optim.Optimizer,
     rows: Rows,
+    memories: Mapping[str, RiskMemory],
     spec: Mapping[str, Any],
     stream: np.random.SeedSequence,
     epoch: int,
@@ -194,7 +209,8 @@ def _epoch(
         images, masks = augment(batch.images, batch.masks, STRENGTHS[spec["augment"]], rng)
         with autocast(images.device):
             outputs = network(images.contiguous(memory_format=torch.channels_last_3d), batch.clinical)
-        loss, losses = task(outputs, {**batch.labels, "segmentation": masks})
+        where_rows = torch.as_tensor(places, device=images.device)
+        loss, losses = task(outputs, {**batch.labels, SEGMENTATION: masks}, memories, where_rows)
         if not torch.isfinite(loss):
             raise FitError(
                 "the loss is not a number", where=f"{where}, epoch {epoch + 1}, batch {number + 1}",
@@ -227,39 +243,44 @@ def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]).float() for name in parts[0]}
 
 
-def judge(network: nn.Module, task: FixedWeights, rows: Rows, size: int) -> dict[str, float]:
+def judge(network: nn.Module, task: TaskLoss, rows: Rows, size: int) -> dict[str, float]:
     """Loss of each task on rows that did not teach."""
-    _, losses = task(outputs_of(network, rows, size), {**rows.labels, "segmentation": rows.masks})
+    _, losses = task(outputs_of(network, rows, size), {**rows.labels, SEGMENTATION: rows.masks})
     return {name: float(value) for name, value in losses.items()}
 
 
 def _save(
     network: nn.Module,
+    task: TaskLoss,
     optimiser: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
+    memories: Mapping[str, RiskMemory],
     history: list[dict[str, Any]],
     path: Path,
 ) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors |= {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
+    tensors |= {f"risks.{name}": memory.risks for name, memory in memories.items()}
     for place, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{place}.{name}": tensor for name, tensor in values.items()}
     write_tensors(tensors, path, {"history": history})
 
 
 def _restore(
-    network: nn.Module, optimiser: torch.optim.Optimizer, path: Path
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    network: nn.Module, task: TaskLoss, optimiser: torch.optim.Optimizer, path: Path
+) -> tuple[list[dict[str, Any]], dict[str, Tensor], dict[str, Tensor]]:
     tensors, about = read_tensors(path)
-    groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "task": {}, "risks": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split(".", 1)
         groups[kind][rest] = tensor
     load_weights(network, groups["network"], where=path.name)
+    load_weights(task, groups["task"], where=path.name)
     state = optimiser.state_dict()
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups["optimiser"].items():
         place, key = name.split(".", 1)
         moments.setdefault(int(place), {})[key] = tensor
     optimiser.load_state_dict({**state, "state": moments})
-    return about["history"], groups["best"]
+    return about["history"], groups["best"], groups["risks"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,78 +20,100 @@ from hccflow.models.fold import Fold
 from hccflow.models.preparation import Preparation, prepare
 from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops
 from hccflow.networks.device import choose_device
+from hccflow.networks.heads import Head, Tasks
 from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
 from hccflow.networks.registry import Shape, build
+from hccflow.networks.risk import RiskScale, learn_risk_scale, score_of
 from hccflow.networks.state import load_weights, read_tensors, write_tensors
 from hccflow.tables import write_text
 
 log = logging.getLogger(__name__)
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class NetworkModel:
-    """A fitted ensemble: one network per seed, whose probabilities are averaged.
+    """A fitted ensemble: one network per seed, whose scores are averaged.
 
     Attributes
     ----------
     spec : mapping
         Entry ``network`` of the configuration.
+    heads : mapping
+        Heads by endpoint, that of the model's own endpoint first.
     shape : Shape
     encoding, preparation
         Clinical variables; `preparation` is None when there are none.
     scaling : Scaling
         Of the image channels.
     networks : tuple of torch.nn.Module
+    scales : tuple of mapping
+        Of each network the scale of its Cox heads, by endpoint.
     """
 
     spec: Mapping[str, Any]
+    heads: Mapping[str, Head]
     shape: Shape
     encoding: Encoding
     preparation: Preparation | None
     scaling: Scaling
     networks: tuple[nn.Module, ...]
+    scales: tuple[Mapping[str, RiskScale], ...]
 
     @property
     def head(self) -> str:
-        """Head of the model's endpoint, the first one."""
-        return next(iter(self.shape.heads))
+        """Head of the model's own endpoint, the first one."""
+        return next(iter(self.heads))
 
     @property
     def selected(self) -> list[str]:
         """Predictors that it uses: the crop, and clinical ones."""
         return [f"crop {self.spec['crop']}", *(self.preparation.names if self.preparation is not None else [])]
 
-    def rows(self, x: pd.DataFrame, crops: Crops, labels: np.ndarray | None = None) -> Rows:
+    def rows(self, x: pd.DataFrame, crops: Crops) -> Rows:
         """Inputs of encoded rows (indexed by rows of the crops)."""
         clinical = self.preparation.apply(x).to_numpy(np.float32) if self.preparation is not None else None
-        return make_rows(x, crops, self.scaling, clinical, {} if labels is None else {self.head: labels})
+        return make_rows(x, crops, self.scaling, clinical, {})
 
     def outputs(self, rows: Rows) -> list[dict[str, np.ndarray]]:
-        """Probabilities of the head and ``features`` of each seed's network."""
+        """Scores of every head (`hccflow.networks.risk.score_of`), and ``features``, of each seed's network."""
         device = choose_device(self.spec["device"])
         found = []
-        for network in self.networks:
+        for network, scales in zip(self.networks, self.scales, strict=True):
             out = outputs_of(network.to(device), rows.to(device), self.spec["batch_size"])
-            probability = torch.sigmoid(out[self.head].double())
-            found.append({self.head: probability.cpu().numpy(), "features": out["features"].cpu().numpy()})
+            scores = {name: score_of(head, out[name], scales.get(name)) for name, head in self.heads.items()}
+            found.append({**scores, "features": out["features"].cpu().numpy()})
         return found
 
-    def score(self, x: pd.DataFrame, crops: Crops) -> np.ndarray:
-        """Probability of the event for encoded rows: the mean over seeds."""
-        return np.mean([out[self.head] for out in self.outputs(self.rows(x, crops))], axis=0)
+    def score(self, x: pd.DataFrame, crops: Crops) -> dict[str, np.ndarray]:
+        """Scores of encoded rows by endpoint: the mean over seeds."""
+        return self.scores(self.outputs(self.rows(x, crops)))[0]
 
-    def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
-        """Probabilities of rows of tables, NaN with a reason for rows that have no crop.
+    def scores(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Mean over seeds of the scores of every head, and their mean SD between seeds."""
+        each = {name: np.stack([out[name] for out in outputs]) for name in self.heads}
+        spread = {name: round(float(values.std(axis=0).mean()), 6) for name, values in each.items()}
+        return {name: values.mean(axis=0) for name, values in each.items()}, spread
+
+    def predict_all(
+        self, subjects: pd.DataFrame, features: pd.DataFrame | None
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Scores of rows of tables by endpoint, NaN with a reason for rows that have no crop.
 
         `features` is the table of crops (`hccflow.networks.crops.crop_table`).
         """
         x, crops = self.inputs(subjects, features)
-        probability = np.full(len(subjects), np.nan)
         usable = crops.present
+        scores = {name: np.full(len(subjects), np.nan) for name in self.heads}
         if usable.any():
-            probability[usable] = self.score(x[usable], crops)
-        return probability, ["" if ok else "no crop" for ok in usable]
+            for name, values in self.score(x[usable], crops).items():
+                scores[name][usable] = values
+        return scores, ["" if ok else "no crop" for ok in usable]
+
+    def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
+        """Scores of rows for the model's own endpoint; see `predict_all`."""
+        scores, reasons = self.predict_all(subjects, features)
+        return scores[self.head], reasons
 
     def inputs(self, subjects: pd.DataFrame, crops: pd.DataFrame | None) -> tuple[pd.DataFrame, Crops]:
         """Encoded clinical variables and crops of rows of tables, indexed from 0."""
@@ -110,9 +132,10 @@ class NetworkModel:
         """Write ``model.json`` and one ``seed-<n>.safetensors`` per network."""
         data = {
             "format": FORMAT, "kind": "network", "network": dict(self.spec), "encoding": self.encoding.to_json(),
-            "shape": asdict(self.shape),
+            "shape": asdict(self.shape), "heads": {name: asdict(head) for name, head in self.heads.items()},
             "preparation": self.preparation.to_json() if self.preparation is not None else None,
             "scaling": {"mean": self.scaling.mean, "sd": self.scaling.sd}, "seeds": len(self.networks),
+            "risk": [{name: asdict(scale) for name, scale in scales.items()} for scales in self.scales],
         }  # fmt: skip
         for number, network in enumerate(self.networks):
             write_tensors(network.state_dict(), folder / f"seed-{number}.safetensors")
@@ -141,7 +164,9 @@ def load_network(folder: Path) -> NetworkModel:
         networks.append(network.eval())
     preparation = Preparation.from_json(data["preparation"]) if data["preparation"] is not None else None
     scaling = Scaling(tuple(data["scaling"]["mean"]), tuple(data["scaling"]["sd"]))
-    return NetworkModel(spec, shape, encoding, preparation, scaling, tuple(networks))
+    heads = {name: Head(**{**h, "intervals_days": tuple(h["intervals_days"])}) for name, h in data["heads"].items()}
+    scales = tuple({name: RiskScale(**scale) for name, scale in one.items()} for one in data["risk"])
+    return NetworkModel(spec, heads, shape, encoding, preparation, scaling, tuple(networks), scales)
 
 
 def make_rows(
@@ -168,7 +193,7 @@ class Fitted:
 def fit_network(
     fold: Fold,
     spec: Mapping[str, Any],
-    heads: Mapping[str, int],
+    tasks: Tasks,
     encoding: Encoding,
     crops: Crops,
     *,
@@ -186,8 +211,8 @@ def fit_network(
         Training rows, encoded, indexed by rows of `crops`.
     spec : mapping
         Entry ``network`` of the configuration.
-    heads : mapping
-        Number of logits of each head, that of the model's endpoint first.
+    tasks : Tasks
+        What the networks learn.
     encoding : Encoding
         Clinical predictors; may have none.
     crops : Crops
@@ -201,24 +226,39 @@ def fit_network(
     scaling = fold.fit("intensity", learn_scaling, crops)
     clinical = prepared.x.to_numpy(np.float32) if preparation is not None else None
     size = crops.images.shape[1:]
-    shape = Shape(size[0], tuple(size[:0:-1]), len(preparation.names) if preparation is not None else 0, heads)
-    rows = make_rows(fold.x, crops, scaling, clinical, {next(iter(heads)): fold.y})
-    networks, best, history = [], [], []
+    shape = Shape(size[0], tuple(size[:0:-1]), len(preparation.names) if preparation is not None else 0, tasks.logits)
+    labels = {name: fold.targets[name].array() for name in tasks.heads}
+    rows = make_rows(fold.x, crops, scaling, clinical, labels)
+    networks, scales, best, history = [], [], [], []
     for number in range(spec["seeds"]):
         seed = int(np.random.SeedSequence((*fold.path, 7, number)).generate_state(1)[0])
         held = _stopping_rows(fold, number) if epochs is None else np.zeros(len(rows), dtype=bool)
         checkpoint = work / f"seed-{number}.safetensors" if work is not None else None
         trained = train_network(
-            shape, spec, rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held)) if held.any() else None,
-            seed=seed, device=device, epochs=epochs, checkpoint=checkpoint, where=f"{fold.where}, seed {number}",
+            shape, spec, tasks, rows.take(np.flatnonzero(~held)),
+            rows.take(np.flatnonzero(held)) if held.any() else None, seed=seed, device=device, epochs=epochs,
+            checkpoint=checkpoint, where=f"{fold.where}, seed {number}",
         )  # fmt: skip
         _record(fold, number, held, trained)
         networks.append(trained.network)
+        scales.append(_risk_scales(fold, tasks, trained.network, rows.to(device), number, spec["batch_size"]))
         best.append(trained.best_epoch)
         history.append(pd.DataFrame(trained.history).assign(seed=number))
         log.info("%s, seed %d: best epoch %d", fold.where, number, trained.best_epoch)
-    model = NetworkModel(spec, shape, encoding, preparation, scaling, tuple(networks))
+    model = NetworkModel(spec, tasks.heads, shape, encoding, preparation, scaling, tuple(networks), tuple(scales))
     return Fitted(model, best, pd.concat(history, ignore_index=True))
+
+
+def _risk_scales(
+    fold: Fold, tasks: Tasks, network: nn.Module, rows: Rows, number: int, size: int
+) -> dict[str, RiskScale]:
+    """Scale of every Cox head of a trained network, from the rows of its fold."""
+    cox = [name for name, head in tasks.heads.items() if head.loss == "cox"]
+    out = outputs_of(network, rows, size) if cox else {}
+    return {
+        name: fold.fit(f"network.{number}.risk.{name}", learn_risk_scale, score_of(tasks.heads[name], out[name]))
+        for name in cox
+    }
 
 
 def _stopping_rows(fold: Fold, number: int) -> np.ndarray:
@@ -228,7 +268,9 @@ def _stopping_rows(fold: Fold, number: int) -> np.ndarray:
 
 
 def _record(fold: Fold, number: int, held: np.ndarray, trained: Trained) -> None:
-    """Write down who taught a network and who decided when it stops."""
+    """Write down who taught a network and who decided when it stops, and how many knew each endpoint."""
     for step, take in ((f"network.{number}", ~held), (f"network.{number}.stop", held)):
         if take.any():
-            fold.part(take).record(step, f"epoch {trained.best_epoch} of {len(trained.history)}")
+            part = fold.part(take)
+            known = ", ".join(f"{name} {int(target.known.sum())}" for name, target in part.targets.items())
+            part.record(step, f"epoch {trained.best_epoch} of {len(trained.history)}; {known}")

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hccflow.errors import ConfigError
+from hccflow.networks.heads import check_tasks
 
 #: Names of the registry (`hccflow.networks.registry.NETWORKS` holds their builders).
 ARCHITECTURES = ("multitask_encoder",)
-#: The one thing to learn that is no endpoint.
-SEGMENTATION = "segmentation"
 #: Fewest voxels along an axis of the encoder's last map, and the most stages.
 LAST_MAP, MOST_STAGES = 4, 5
 
@@ -37,11 +36,6 @@ def check_crop(box: Mapping[str, Any], where: str) -> None:
         )  # fmt: skip
 
 
-def check_network(model: Mapping[str, Any], where: str) -> None:
-    """Refuse tasks that teach nothing."""
-    weights, endpoint = model["network"]["tasks"], model["endpoint"]
-    if not weights.get(endpoint):
-        raise ConfigError(
-            "the network does not learn its endpoint", where=f"{where}.network.tasks",
-            expected=f"a positive weight of {endpoint}", found=weights,
-        )  # fmt: skip
+def check_network(model: Mapping[str, Any], endpoints: Mapping[str, Any], where: str) -> None:
+    """Refuse tasks that cannot be learnt; see `hccflow.networks.heads.check_tasks`."""
+    check_tasks(model, endpoints, where)

@@ -18,6 +18,7 @@ from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import Development, Fold, refuse_other_roles
 from hccflow.models.fusion import probability_table
 from hccflow.models.tabular import TINY
+from hccflow.models.targets import read_target
 from hccflow.provenance import code_digest
 from hccflow.tables import read_table
 from hccflow.train.stacking import verified_input
@@ -100,16 +101,15 @@ def train_choice(
     folders = {folder.name: folder for folder in inputs}
     frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in folders.items()}
     tables = [read_table(folder / SCORES, "predictions") for folder in folders.values()]
-    scores = probability_table(tables, list(folders), ScoreKind.OOF)
+    scores = probability_table(tables, list(folders), spec["endpoint"], ScoreKind.OOF)
     encoding = Encoding((), tuple(folders))
     subjects = subjects.reset_index(drop=True)
     log: list[dict[str, Any]] = []
 
     def rows_of(table: pd.DataFrame, part: pd.DataFrame) -> Development:
         x, _ = encoding.encode(subjects, table)
-        rows = Development(
-            subjects, part, x, scorable=x.notna().all(axis=1), endpoint=spec["endpoint"], seed=settings["seed"]
-        )
+        targets = {spec["endpoint"]: read_target(subjects, spec["endpoint"], {"kind": "binary"})}
+        rows = Development(subjects, part, x, scorable=x.notna().all(axis=1), targets=targets, seed=settings["seed"])
         rows.log = log
         return rows
 
@@ -119,7 +119,7 @@ def train_choice(
         for fold, places, held in rows.folds():
             taken = fold.fit("choose", learn_choice, by)
             chosen.append(taken.name)
-            judged.append(judge(rows, fold, places, held[taken.name].to_numpy(float)))
+            judged.append(judge(rows, fold, places, {spec["endpoint"]: held[taken.name].to_numpy(float)}))
     rows = rows_of(scores.groupby(KEYS, as_index=False)[list(folders)].mean(), split)
     final_fold = rows.all()
     final = final_fold.fit("choose", learn_choice, by)

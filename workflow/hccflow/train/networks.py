@@ -16,8 +16,10 @@ from hccflow.errors import ConfigError, LeakageError, TableError
 from hccflow.freeze import split_digest
 from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import FITS, Development
+from hccflow.models.targets import Target
 from hccflow.networks.crops import Crops, read_crops
 from hccflow.networks.device import choose_device, prepare
+from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.model import Fitted, fit_network
 from hccflow.networks.options import check_network
 from hccflow.provenance import code_digest, digest_of
@@ -63,23 +65,22 @@ def train_fold(
     FitError
         A training fold has one class, or the loss is not a number.
     """
-    rows, encoding, images, about = _open(name, settings, subjects, split, crops, threads)
-    spec = settings["models"][name]
+    rows, tasks, encoding, images, about = _open(name, settings, subjects, split, crops, threads)
     wanted = [part for part in rows.folds() if (part[0].repeat, part[0].fold) == (repeat, fold)]
     if not wanted:
         raise ConfigError("no such fold in the split", where="--fold", found=f"repeat {repeat}, fold {fold}")
     training, places, held = wanted[0]
     folder = _work(work, about, f"{repeat}-{fold}")
-    fitted = fit_network(training, spec["network"], {spec["endpoint"]: 1}, encoding, images, work=folder)
-    scores = judge(rows, training, places, fitted.model.score(held, images)).drop(columns="place")
+    fitted = fit_network(training, settings["models"][name]["network"], tasks, encoding, images, work=folder)
+    means, spread = fitted.model.scores(fitted.model.outputs(fitted.model.rows(held, images)))
+    scores = judge(rows, training, places, means).drop(columns="place")
     _write_model(fitted, out)
     write_table(scores, out / "predictions.tsv")
     write_table(pd.DataFrame(rows.log, columns=FITS), out / "fits.tsv")
     write_table(fitted.history.assign(repeat=repeat, fold=fold), out / "history.tsv")
-    spread = np.std([o[spec["endpoint"]] for o in fitted.model.outputs(fitted.model.rows(held, images))], axis=0)
     facts = {
         **about, "repeat": repeat, "fold": fold, "best_epochs": fitted.best_epochs,
-        "seed_sd": round(float(spread.mean()), 6), "selected": fitted.model.selected,
+        "seed_sd": spread, "selected": fitted.model.selected,
     }  # fmt: skip
     write_text(out / "fold.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +115,7 @@ def train_network(
     TableError
         A fold of the split is missing.
     """
-    rows, encoding, images, about = _open(name, settings, subjects, split, crops, threads)
+    rows, tasks, encoding, images, about = _open(name, settings, subjects, split, crops, threads)
     facts = [json.loads((folder / "fold.json").read_text(encoding="utf-8")) for folder in folds]
     for folder, fact in zip(folds, facts, strict=True):
         odd = [key for key, value in about.items() if fact.get(key) != value]
@@ -137,9 +138,8 @@ def train_network(
 
     epochs = max(1, round(float(np.median([epoch for fact in facts for epoch in fact["best_epochs"]]))))
     final_fold, folder = rows.all(), _work(work, about, "final")
-    spec = settings["models"][name]
-    heads = {spec["endpoint"]: 1}
-    fitted = fit_network(final_fold, spec["network"], heads, encoding, images, epochs=epochs, work=folder)
+    spec = settings["models"][name]["network"]
+    fitted = fit_network(final_fold, spec, tasks, encoding, images, epochs=epochs, work=folder)
     log.info("%s: final networks trained on %d rows for %d epochs", name, len(final_fold.y), epochs)
     used = [fact["selected"] for fact in facts]
     every = list(dict.fromkeys(n for names in [*used, fitted.model.selected] for n in names))
@@ -147,7 +147,10 @@ def train_network(
         "feature": every, "frequency": [float(np.mean([n in names for names in used])) for n in every],
         "in_final_model": [int(n in fitted.model.selected) for n in every],
     })  # fmt: skip
-    more = {"epochs": epochs, "seed_sd": round(float(np.mean([fact["seed_sd"] for fact in facts])), 6)}
+    spread = {head: round(float(np.mean([fact["seed_sd"][head] for fact in facts])), 6) for head in tasks.heads}
+    weights = [column for column in map(str, fitted.history) if column.startswith("weight_")]
+    learnt = {n.removeprefix("weight_"): float(fitted.history[n].iloc[-1]) for n in weights}
+    more = {"epochs": epochs, "seed_sd": spread, "task_weights": learnt or tasks.weights}
     training = conclude(
         name, settings, split, rows, scores, fitted.model, final_fold, selection,
         code=code_digest("train_network"), libraries=LIBRARIES, more=more,
@@ -164,12 +167,13 @@ def _open(
     split: pd.DataFrame,
     crops: pd.DataFrame,
     threads: int,
-) -> tuple[Development, Encoding, Crops, dict[str, str]]:
+) -> tuple[Development, Tasks, Encoding, Crops, dict[str, str]]:
     """Training rows with their crops, and what a fold's result depends on."""
     spec = settings["models"][name]["network"]
-    check_network(settings["models"][name], f"models.{name}")
+    check_network(settings["models"][name], settings["endpoints"], f"models.{name}")
+    tasks = tasks_of(settings["models"][name], settings["endpoints"])
     prepare(choose_device(spec["device"]), threads)
-    rows, encoding = development(name, settings, subjects, split)
+    rows, encoding = development(name, settings, subjects, split, endpoints=list(tasks.heads))
     images = read_crops(rows.rows, crops)
     rows.scorable = rows.scorable & images.present
     state = crops.sort_values(KEYS)[[*KEYS, "digest"]].to_numpy().tolist()
@@ -177,9 +181,15 @@ def _open(
     about = {
         "settings_digest": digest_of([settings["seed"], own]), "split_digest": split_digest(split),
         "crops_digest": digest_of(state),
-        "labels_digest": digest_of([rows.keys.tolist(), np.nan_to_num(rows.y, nan=-1).tolist()]),
+        "labels_digest": digest_of([rows.keys.tolist(), *(_numbers(target) for target in rows.targets.values())]),
     }  # fmt: skip
-    return rows, encoding, images, about
+    return rows, tasks, encoding, images, about
+
+
+def _numbers(target: Target) -> list[Any]:
+    """Everything of a target, for a digest."""
+    values: list[Any] = np.nan_to_num(target.array(), nan=-1).tolist()
+    return values
 
 
 def _work(work: Path, about: Mapping[str, str], part: str) -> Path:

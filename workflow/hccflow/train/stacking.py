@@ -18,6 +18,7 @@ from hccflow.models.fold import Development, Fold, refuse_other_roles
 from hccflow.models.fusion import FusionModel, logit_table
 from hccflow.models.parameters import check_learner
 from hccflow.models.tabular import fit_tabular
+from hccflow.models.targets import read_target
 from hccflow.provenance import code_digest
 from hccflow.tables import read_table
 from hccflow.train.training import LIBRARIES, Training, conclude, judge
@@ -54,16 +55,15 @@ def train_fusion(
     check_learner(spec, f"models.{name}")
     frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in inputs.items()}
     tables = [read_table(folder / SCORES, "predictions") for folder in inputs.values()]
-    logits = logit_table(tables, spec["inputs"], ScoreKind.OOF)
+    logits = logit_table(tables, spec["inputs"], spec["endpoint"], ScoreKind.OOF)
     encoding = Encoding((), tuple(spec["inputs"]))
     subjects = subjects.reset_index(drop=True)
     log: list[dict[str, Any]] = []
 
     def rows_of(table: pd.DataFrame, part: pd.DataFrame) -> Development:
         x, _ = encoding.encode(subjects, table)
-        rows = Development(
-            subjects, part, x, scorable=x.notna().all(axis=1), endpoint=spec["endpoint"], seed=settings["seed"]
-        )
+        targets = {spec["endpoint"]: read_target(subjects, spec["endpoint"], {"kind": "binary"})}
+        rows = Development(subjects, part, x, scorable=x.notna().all(axis=1), targets=targets, seed=settings["seed"])
         rows.log = log
         return rows
 
@@ -73,7 +73,7 @@ def train_fusion(
         for fold, places, held in rows.folds():
             model = _fit(fold, spec, encoding)
             chosen.append(model.selected)
-            judged.append(judge(rows, fold, places, model.score(held)))
+            judged.append(judge(rows, fold, places, {spec["endpoint"]: model.score(held)}))
     rows = rows_of(logits.groupby(KEYS, as_index=False)[spec["inputs"]].mean(), split)
     final_fold = rows.all()
     final = _fit(final_fold, spec, encoding)

@@ -19,9 +19,10 @@ from hccflow.models.encoding import KEYS, Encoding, make_encoding
 from hccflow.models.fold import FITS, Development, Fold, refuse_other_roles
 from hccflow.models.parameters import check_learner
 from hccflow.models.registry import Writable, fit_model
+from hccflow.models.targets import SURVIVAL, Target, read_target
 from hccflow.provenance import code_digest, digest_of, versions
 from hccflow.references import check_available
-from hccflow.scores import score_table
+from hccflow.scores import outcome, score_table
 from hccflow.tables import subjects_digest, write_table
 from hccflow.train.cuts import Cut, learn_survival_cut, learn_threshold
 
@@ -85,7 +86,7 @@ def train(
         model = fit_model(fold, spec, encoding)
         log.info("%s: %s trained on %d rows, %d predictors used", name, fold.where, len(fold.y), len(model.selected))
         chosen.append(model.selected)
-        judged.append(judge(rows, fold, places, model.score(held_x)))
+        judged.append(judge(rows, fold, places, {spec["endpoint"]: model.score(held_x)}))
     final_fold = rows.all()
     final = fit_model(final_fold, spec, encoding)
     log.info("%s: final model trained on %d rows, %d predictors used", name, len(final_fold.y), len(final.selected))
@@ -102,19 +103,25 @@ def development(
     subjects: pd.DataFrame,
     split: pd.DataFrame,
     features: pd.DataFrame | None = None,
+    *,
+    endpoints: Sequence[str] = (),
 ) -> tuple[Development, Encoding]:
-    """Training rows of a model, with the predictors that its entry in the configuration names; see `train`."""
+    """Training rows of a model, with the predictors that its entry in the configuration names; see `train`.
+
+    `endpoints` are all that it learns, its own first, where it learns more than its own.
+    """
     refuse_other_roles(subjects)
-    spec, endpoint = settings["models"][name], settings["models"][name]["endpoint"]
-    where = f"models.{name}"
-    for column in spec.get("columns", ()):
-        check_available(column, settings["columns"], settings["endpoints"][endpoint], f"{where}.columns")
+    spec, where = settings["models"][name], f"models.{name}"
+    learnt = {endpoint: settings["endpoints"][endpoint] for endpoint in endpoints or [spec["endpoint"]]}
+    for endpoint in learnt.values():
+        for column in spec.get("columns", ()):
+            check_available(column, settings["columns"], endpoint, f"{where}.columns")
     _refuse_outcomes(features, settings, where)
     encoding = make_encoding(spec, settings["columns"], features, where=where)
     subjects = subjects.reset_index(drop=True)
     x, scorable = encoding.encode(subjects, features)
-    rows = Development(subjects, split, x, scorable=scorable, endpoint=endpoint, seed=settings["seed"])
-    return rows, encoding
+    targets = {endpoint: read_target(subjects, endpoint, about) for endpoint, about in learnt.items()}
+    return Development(subjects, split, x, scorable=scorable, targets=targets, seed=settings["seed"]), encoding
 
 
 def _refuse_outcomes(features: pd.DataFrame | None, settings: Mapping[str, Any], where: str) -> None:
@@ -129,11 +136,11 @@ def _refuse_outcomes(features: pd.DataFrame | None, settings: Mapping[str, Any],
         )  # fmt: skip
 
 
-def judge(rows: Development, fold: Fold, places: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """Out-of-fold scores of the rows at `places`."""
-    return rows.rows.loc[places, KEYS].assign(
-        repeat=fold.repeat, fold=fold.fold, y_true=rows.y[places], y_prob=scores, place=places
-    )
+def judge(rows: Development, fold: Fold, places: np.ndarray, scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Out-of-fold scores of the rows at `places`, for every endpoint of `scores`."""
+    keys = rows.rows.loc[places, KEYS].assign(repeat=fold.repeat, fold=fold.fold, place=places)
+    parts = [keys.assign(endpoint=e, **outcome(rows.targets[e].take(places), values)) for e, values in scores.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def conclude(
@@ -171,25 +178,30 @@ def conclude(
         Facts of this kind of model.
     """
     spec = settings["models"][name]
-    mean = scores.groupby("place")["y_prob"].mean().reindex(np.flatnonzero(rows.teaches)).to_numpy(float)
-    threshold = final_fold.fit("threshold", learn_threshold, mean, spec.get("threshold", "youden"))
-    survive = settings.get("survive", {})
-    times, events = _survival(rows.rows[rows.teaches], survive.get("endpoints", []))
-    cut = final_fold.fit("survival_cut", learn_survival_cut, mean, survive.get("cut", "median"), times, events)
+    cuts = {endpoint: _cuts(endpoint, settings, spec, rows, scores, final_fold) for endpoint in rows.targets}
+    threshold, cut, own = cuts[spec["endpoint"]]
     facts = {
         "study": settings["study"], "model": name, "kind": spec["kind"], "endpoint": spec["endpoint"],
         "threshold": threshold.to_json(), "survival_cut": cut.to_json(),
         "training": {
-            "n": len(final_fold.y), "n_events": int(final_fold.y.sum()), "cohorts": sorted(set(rows.rows["cohort"])),
+            "n": len(own.y), "n_events": int(own.y.sum()), "cohorts": sorted(set(rows.rows["cohort"])),
             "subjects_digest": subjects_digest(list(final_fold.subjects)),
+        },
+        "heads": {
+            endpoint: {
+                "threshold": t.to_json(), "survival_cut": c.to_json(), "n": len(part.y), "n_events": int(part.y.sum()),
+                "survival": rows.targets[endpoint].survival,
+            }
+            for endpoint, (t, c, part) in cuts.items()
         },
         "code_digest": code, "settings_digest": digest_of(settings), "split_digest": split_digest(split),
         "versions": versions(libraries), **(more or {}),
     }  # fmt: skip
-    fixed = {"study": settings["study"], "model": name, "endpoint": spec["endpoint"], "kind": ScoreKind.OOF.value}
+    fixed = {"study": settings["study"], "model": name, "kind": ScoreKind.OOF.value}
+    frozen = scores["endpoint"].map({endpoint: t.value for endpoint, (t, _, _) in cuts.items()})
     return Training(
         final,
-        score_table(scores.assign(**fixed, threshold=threshold.value)),
+        score_table(scores.assign(**fixed, threshold=frozen)),
         pd.DataFrame(rows.log, columns=FITS).astype({"repeat": "Int64", "fold": "Int64"}),
         selection,
         _manifest(rows),
@@ -197,6 +209,34 @@ def conclude(
         cut,
         facts,
     )
+
+
+def _cuts(
+    endpoint: str,
+    settings: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    rows: Development,
+    scores: pd.DataFrame,
+    final_fold: Fold,
+) -> tuple[Cut, Cut, Fold]:
+    """Operating point and survival cut for one endpoint, and the rows that have taught it.
+
+    A survival endpoint has no operating point, and its cut is of the risk, by its own follow-up.
+    """
+    target, rule = rows.targets[endpoint], settings.get("survive", {})
+    known = rows.train & rows.scorable & target.known
+    step = "" if endpoint == spec["endpoint"] else f".{endpoint}"
+    fold = final_fold.known(endpoint)
+    column = "risk" if target.survival else "y_prob"
+    own = scores[scores["endpoint"] == endpoint]
+    mean = own.groupby("place")[column].mean().reindex(np.flatnonzero(known)).to_numpy(float)
+    threshold = Cut(None, "none", "a survival endpoint has no operating point")
+    if not target.survival:
+        threshold = fold.fit(f"threshold{step}", learn_threshold, mean, spec.get("threshold", "youden"))
+    follow_up = target.take(known) if target.survival else _follow_up(rows.rows[known], rule.get("endpoints", []))
+    times, events = (None, None) if follow_up is None else (follow_up.days, follow_up.y)
+    cut = fold.fit(f"survival_cut{step}", learn_survival_cut, mean, rule.get("cut", "median"), times, events)
+    return threshold, cut, fold
 
 
 def write_training(training: Training, folder: Path) -> dict[str, Any]:
@@ -214,13 +254,11 @@ def write_training(training: Training, folder: Path) -> dict[str, Any]:
     return freeze(folder, training.facts)
 
 
-def _survival(rows: pd.DataFrame, endpoints: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Days and event of the first survival endpoint."""
+def _follow_up(rows: pd.DataFrame, endpoints: Sequence[str]) -> Target | None:
+    """Follow-up of the first survival endpoint."""
     if not endpoints or f"{endpoints[0]}_time_days" not in rows:
-        return None, None
-    times = pd.to_numeric(rows[f"{endpoints[0]}_time_days"]).to_numpy(float)
-    code = pd.to_numeric(rows[f"{endpoints[0]}_event"]).astype("float64").to_numpy(float)
-    return times, np.where(np.isnan(code), np.nan, (code == 1).astype(float))
+        return None
+    return read_target(rows, endpoints[0], {"kind": SURVIVAL})
 
 
 def _selection(names: Sequence[str], chosen: Sequence[Sequence[str]], final: Sequence[str]) -> pd.DataFrame:
@@ -233,7 +271,7 @@ def _selection(names: Sequence[str], chosen: Sequence[Sequence[str]], final: Seq
 
 def _manifest(rows: Development) -> pd.DataFrame:
     """A row for every development case: taught, or why not."""
-    known = np.isfinite(rows.y)
+    known = np.any([target.known for target in rows.targets.values()], axis=0)
     reason = np.select(
         [~rows.train, ~rows.scorable, ~known],
         ["internal test set", "no features", "endpoint unknown: scored, but teaches nothing"],

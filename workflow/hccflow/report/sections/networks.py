@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hccflow.figures.plane import curves
+from hccflow.networks.heads import SEGMENTATION, named_tasks
 from hccflow.paths import case_file
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table, Text
 from hccflow.report.results import Results, groups, records
@@ -28,7 +29,7 @@ def build(results: Results) -> Section:
         return Section("networks", "Networks", [Callout("absent", "No networks", caption("networks_none"))])
     blocks: list[Block] = [_training(results, trained)]
     blocks += [figure for name in trained if (figure := _curves(results, name))]
-    pairs = twins(results, _but_segmentation, lambda m: "first" if _tasks(m).get("segmentation") else "second")
+    pairs = twins(results, _but_segmentation, lambda m: "first" if SEGMENTATION in _tasks(m) else "second")
     if pairs:
         blocks.append(comparison(results, "network_tasks", pairs, "Two tasks", "Response alone"))
     for name in trained:
@@ -36,8 +37,8 @@ def build(results: Results) -> Section:
     return Section("networks", "Networks", blocks)
 
 
-def _tasks(model: Mapping[str, Any]) -> Mapping[str, float]:
-    return (model.get("network") or {}).get("tasks", {})
+def _tasks(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    return named_tasks(model) if "network" in model else {}
 
 
 def _but_segmentation(model: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -46,7 +47,7 @@ def _but_segmentation(model: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     network = {key: value for key, value in model["network"].items() if key != "tasks"}
     rest = {key: value for key, value in model.items() if key not in ("label", "network")}
-    return {**rest, "network": network, "weight": _tasks(model).get(model["endpoint"])}
+    return {**rest, "network": network, "tasks": {k: v for k, v in _tasks(model).items() if k != SEGMENTATION}}
 
 
 def _training(results: Results, models: list[str]) -> Table:
@@ -57,12 +58,10 @@ def _training(results: Results, models: list[str]) -> Table:
         facts = _folds(results, name)
         epochs = sorted(epoch for fact in facts for epoch in fact["best_epochs"])
         span = f"{np.median(epochs):g} ({epochs[0]} to {epochs[-1]})" if epochs else DASH
-        spread = [fact["seed_sd"] for fact in facts]
-        one = spec["seeds"] == 1
-        sd = Cell(DASH, "one seed has no spread") if one or not spread else Cell(
-            f"{number(freeze['seed_sd'], 3)} ({number(min(spread), 3)} to {number(max(spread), 3)})"
-        )  # fmt: skip
-        tasks = ", ".join(f"{task} {weight:g}" for task, weight in spec["tasks"].items() if weight)
+        one = spec["seeds"] == 1 or not facts
+        sd = Cell(DASH, "one seed has no spread") if one else Cell(_spread(freeze["seed_sd"], facts))
+        learnt = freeze.get("task_weights") if spec.get("weighting") == "uncertainty" else None
+        tasks = ", ".join(_task(*item, learnt) for item in _tasks(results.settings["models"][name]).items())
         cells = [Cell(spec["architecture"]), Cell(tasks), Cell(f"{len(facts)} \N{MULTIPLICATION SIGN} {spec['seeds']}")]
         final = Cell(f"{freeze['epochs']}") if "epochs" in freeze else Cell(DASH)
         rows.append(Row([Cell(results.label("models", name), strong=True), *cells, Cell(span), final, sd]))
@@ -72,6 +71,22 @@ def _training(results: Results, models: list[str]) -> Table:
     ]  # fmt: skip
     sources = [f"train/{name}/{file}" for name in models for file in ("freeze.json", "fold-*/fold.json")]
     return Table("networks", caption("networks"), columns, rows, sources, text_columns=columns[1:3])
+
+
+def _task(name: str, task: Mapping[str, Any], learnt: Mapping[str, float] | None) -> str:
+    """A task with its loss, where one was chosen, and its weight; a learnt one is that of the last epoch."""
+    loss = f" ({task['loss']})" if "loss" in task else ""
+    return f"{name}{loss} {task['weight']:g}" if learnt is None else f"{name}{loss} {learnt[name]:.2g} (learnt)"
+
+
+def _spread(mean: Mapping[str, float], facts: Sequence[Mapping[str, Any]]) -> str:
+    """SD between seeds of each head: of all folds, and the smallest and largest of a fold."""
+    texts = []
+    for head, value in mean.items():
+        folds = [fact["seed_sd"][head] for fact in facts]
+        text = f"{number(value, 3)} ({number(min(folds), 3)} to {number(max(folds), 3)})"
+        texts.append(text if len(mean) == 1 else f"{head} {text}")
+    return "; ".join(texts)
 
 
 def _folds(results: Results, model: str) -> list[dict[str, Any]]:
