@@ -10,6 +10,7 @@ from hccflow.errors import TableError
 from hccflow.metrics.auc import auc
 from hccflow.metrics.threshold import youden
 from hccflow.models.fold import Development
+from hccflow.models.targets import read_target
 from hccflow.survive.assemble import assemble
 from hccflow.train.cuts import learn_survival_cut, learn_threshold
 from hccflow.validate import Options, validate
@@ -79,7 +80,8 @@ def test_cut_offs_are_those_of_animals() -> None:
     rows = table.assign(role="development", outcome=table["y_true"].astype("Int64"))
     split = rows.drop_duplicates("subject")[["cohort", "subject", "repeat", "fold"]].assign(role="train")
     x, scorable = pd.DataFrame({"x": np.zeros(len(rows))}), pd.Series(True, index=rows.index)
-    everyone = Development(rows, split, x, scorable=scorable, endpoint="outcome", seed=1)
+    targets = {"outcome": read_target(rows, "outcome", {"kind": "binary"})}
+    everyone = Development(rows, split, x, scorable=scorable, targets=targets, seed=1)
     fold = everyone.all()
     scores = table["y_prob"].to_numpy()
     animals = table.groupby("subject").agg(y=("y_true", "first"), score=("y_prob", "mean"))
@@ -104,6 +106,8 @@ def test_survival_takes_the_mean_score_and_the_first_covariates() -> None:
     assert len(found) == 6
     assert found["week"].eq(0).all()
     np.testing.assert_allclose(found["risk"], table.groupby("subject")["y_prob"].mean())
+    both = assemble(pd.concat([table, table.assign(endpoint="pfs")]), subjects, "os", study)
+    assert len(both) == 12, "scores for two endpoints are two scores"
     subjects.loc[1, "os_time_days"] = 99
     with pytest.raises(TableError, match="disagree about its follow-up"):
         assemble(table, subjects, "os", study)

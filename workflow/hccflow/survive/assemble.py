@@ -69,8 +69,8 @@ def assemble(
 
 
 def _by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Scores with the sessions of each subject averaged (per model and repeat)."""
-    keys = [name for name in ("model", "cohort", "subject", "repeat") if name in predictions]
+    """Scores with the sessions of each subject averaged (per model, endpoint and repeat)."""
+    keys = [name for name in ("model", "endpoint", "cohort", "subject", "repeat") if name in predictions]
     if "session" not in predictions or not predictions.duplicated(keys).any():
         return predictions
     numbers = [name for name in ("y_prob", "risk") if name in predictions]
