@@ -106,8 +106,6 @@ def test_survival_takes_the_mean_score_and_the_first_covariates() -> None:
     assert len(found) == 6
     assert found["week"].eq(0).all()
     np.testing.assert_allclose(found["risk"], table.groupby("subject")["y_prob"].mean())
-    both = assemble(pd.concat([table, table.assign(endpoint="pfs")]), subjects, "os", study)
-    assert len(both) == 12, "scores for two endpoints are two scores"
     subjects.loc[1, "os_time_days"] = 99
     with pytest.raises(TableError, match="disagree about its follow-up"):
         assemble(table, subjects, "os", study)
