@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hccflow.errors import ConfigError, TableError
 from hccflow.metrics import calibration as cal
 from hccflow.metrics import decision, multiplicity, pooling, samplesize, shift, threshold
-from hccflow.metrics.auc import auc, logit_interval, paired_auc, placements
+from hccflow.metrics.auc import auc, logit_interval, paired_auc, placements, stratified_auc
 from hccflow.metrics.bootstrap import bca_interval, percentile_interval, resample
 from hccflow.metrics.precision_recall import average_precision
 from hccflow.metrics.reclassification import reclassification
@@ -95,6 +95,23 @@ def test_delong_variance_is_that_of_the_placement_values(data):
     wins = np.array([[(x > z) + (x == z) / 2 for z in a[y == 0]] for x in a[y == 1]])
     expected = wins.mean(1).var(ddof=1) / len(wins) + wins.mean(0).var(ddof=1) / wins.shape[1]
     assert placements(y, a).variance == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_auc_within_strata_is_delong_in_each_and_blind_to_what_the_strata_know():
+    rng = np.random.default_rng(0)
+    strata, y = np.repeat([0, 1], 60), np.tile([0.0, 1.0], 60)
+    score = rng.normal(size=120) + y
+    parts = [auc(y[strata == k], score[strata == k]) for k in (0, 1)]
+    whole = stratified_auc(y, score, strata)
+    assert whole.value == pytest.approx(np.mean([part.value for part in parts]))
+    error = np.sqrt(sum(placements(y[strata == k], score[strata == k]).variance for k in (0, 1))) / 2
+    assert whole.ci_high - whole.value == pytest.approx(1.959963984540054 * error)
+    shifted = stratified_auc(y, score + 5 * strata, strata)
+    assert shifted.value == pytest.approx(whole.value), "a shift between strata is no knowledge within them"
+    single = stratified_auc(y, score, np.zeros(120))
+    assert single.value == auc(y, score).value
+    assert single.ci_low == pytest.approx(auc(y, score).ci_low)
+    assert stratified_auc([1, 0, 0], [0.1, 0.2, 0.3], [0, 0, 1]).reason == "no stratum has two rows of both classes"
 
 
 @steady

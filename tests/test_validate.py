@@ -333,6 +333,27 @@ def test_folds_that_are_sites_are_internal_external_validation():
     one(metrics, "auc_pooled", model="clinical", group="site")
 
 
+def test_a_score_that_follows_the_site_and_not_only_the_outcome_is_told():
+    rng = np.random.default_rng(4)
+    subjects, table = people(), predictions(models=("honest", "shortcut"))
+    site = table["subject"].map(subjects.set_index("subject")["site"]) == subjects["site"].iloc[0]
+    taken = table["model"] == "shortcut"
+    table.loc[taken, "y_prob"] = 1 / (1 + np.exp(-(2 * site[taken] + rng.normal(size=taken.sum()))))
+    table.loc[~taken, "y_prob"] = (0.3 + 0.3 * table["y_true"] + 0.4 * rng.random(len(table))).clip(0, 1)[~taken]
+    metrics = validate(table, {}, [subjects], Options(draws=0)).metrics
+    group = f"site={subjects['site'].iloc[0]}"
+    found = {name: one(metrics, "site_auc", model=name, group=group) for name in ("honest", "shortcut")}
+    assert found["shortcut"]["ci_low"] > 0.7
+    assert found["honest"]["ci_low"] < 0.5 < found["honest"]["ci_high"], (
+        "a score of the outcome is no score of the site"
+    )
+    alone = table.assign(fold=pd.Categorical(table["subject"].map(subjects.set_index("subject")["site"])).codes)
+    metrics = validate(alone.assign(kind="oof"), {}, [people(role="development")], Options(draws=0)).metrics
+    assert (
+        one(metrics, "site_auc", model="honest", group=group)["reason"] == "each site was scored by a model of its own"
+    )
+
+
 def test_frozen_cohorts_are_pooled():
     table = pd.concat([predictions(cohort=c, seed=k) for k, c in enumerate(("one", "two", "three"))])
     metrics = validate(table, {}, [], Options(draws=0)).metrics

@@ -90,6 +90,39 @@ def auc(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Estimate:
     return Estimate(placed.auc, float(low), float(high), "DeLong, cut to [0, 1]", n=n, n_events=events)
 
 
+def stratified_auc(y: ArrayLike, score: ArrayLike, strata: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """AUC among pairs of the same stratum: what a score tells of `y` beyond what the strata tell.
+
+    The mean of the strata's AUCs weighted by their numbers of pairs, with the variance of that mean and p against 0.5.
+    A stratum without one of the classes, or with fewer than two of either, has no variance and takes no part.
+
+    References
+    ----------
+    Janes H, Pepe MS. Biometrika 2009;96:371-382 (covariate-adjusted ROC curve).
+    """
+    labels, scores = check_binary(y, score)
+    parts = []
+    for value in np.unique(np.asarray(strata)):
+        rows = np.asarray(strata) == value
+        if min(labels[rows].sum(), (1 - labels[rows]).sum()) >= 2:
+            placed = placements(labels[rows], scores[rows])
+            parts.append((placed, len(placed.events) * len(placed.nonevents)))
+    n = sum(len(placed.events) + len(placed.nonevents) for placed, _ in parts)
+    events = sum(len(placed.events) for placed, _ in parts)
+    if not parts:
+        return undefined("no stratum has two rows of both classes", n=n, n_events=events)
+    weights = np.array([pairs for _, pairs in parts], dtype=float)
+    weights /= weights.sum()
+    value = float(weights @ np.array([placed.auc for placed, _ in parts]))
+    error = float(np.sqrt(weights**2 @ np.array([placed.variance for placed, _ in parts])))
+    if error == 0:
+        return Estimate(value, n=n, n_events=events, reason="no interval: the estimated variance is zero")
+    half = float(norm.ppf((1 + level) / 2)) * error
+    p = float(2 * norm.sf(abs(value - 0.5) / error))
+    method = "DeLong within strata, cut to [0, 1]"
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), method, p, n, events)
+
+
 def _no_variance(placed: Placements, scores: Floats) -> str:
     if min(len(placed.events), len(placed.nonevents)) < 2:
         return "fewer than two events or non-events, so no variance"

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from hccflow.metrics import calibration as cal
-from hccflow.metrics.auc import auc, logit_error, placements
+from hccflow.metrics.auc import auc, logit_error, placements, stratified_auc
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.inputs import Floats, single_class
 from hccflow.metrics.pooling import heterogeneity, random_effects
@@ -98,7 +98,7 @@ def logit_aucs(parts: Sequence[pd.DataFrame]) -> tuple[list[float], list[float]]
 
 
 def by_site(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[Row]:
-    """Measures at each site and their random-effects mean, where a cohort has several sites.
+    """Measures at each site, their random-effects mean, and whether scores tell sites apart, where there are several.
 
     When the folds of the cross-validation are the sites, each site was left out once, and the pooled rows are named
     ``internal-external``.
@@ -115,6 +115,13 @@ def by_site(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[
     pairs = pd.DataFrame({"site": site, "fold": fold}).drop_duplicates()
     left_out = fold.notna().all() and pairs["site"].is_unique and pairs["fold"].is_unique
     yield from pooled(list(parts.values()), scores.where(group="internal-external" if left_out else "site"), options)
+    y, s = scores.arrays
+    for key in parts:
+        here = (site == key).to_numpy(float)
+        told = undefined("each site was scored by a model of its own", n=len(y), n_events=int(here.sum()))
+        if not left_out:
+            told = stratified_auc(here, s, y, level=options.level)
+        yield told.row("site_auc", **scores.where(group=f"site={key}"))
 
 
 def by_cohort(sets: Sequence[ScoreSet], options: Options) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hccflow.figures.report import ForestRow, forest
 from hccflow.ids import CLINICAL_COX
@@ -146,12 +147,32 @@ def _sites(results: Results) -> list[Block]:
                     estimate(record),
                     estimate(results.one("auc_prediction", **where)),
                     share,
+                    _told_site(results, record),
                 ]
             )
         )
-    columns = ["Cohort and model", "Over", f"Pooled AUC ({level(results)} CI)", "Prediction interval", "I², %"]
+    columns = [
+        "Cohort and model",
+        "Over",
+        f"Pooled AUC ({level(results)} CI)",
+        "Prediction interval",
+        "I², %",
+        "Score tells a site, AUC",
+    ]
     text = caption("sites")
     return [Table("sites", text, columns, rows, sorted(table["source"].unique()), text_columns=("Over",), folded=True)]
+
+
+def _told_site(results: Results, record: Mapping[str, Any]) -> Cell:
+    """AUC with which the score tells the site that it tells best, or worst, beyond the outcome."""
+    where = {key: record[key] for key in ("model", "cohort", "endpoint")}
+    rows = results.rows("site_auc", **where).dropna(subset=["value"])
+    if rows.empty:
+        reasons = results.rows("site_auc", **where)["reason"].dropna()
+        return Cell(DASH, str(reasons.iloc[0]) if len(reasons) else "not computed in this run")
+    most = records(rows.loc[[(rows["value"] - 0.5).abs().idxmax()]])[0]
+    cell = estimate(most)
+    return Cell(f"{most['group'].removeprefix('site=')}: {cell.text}", cell.note)
 
 
 def stage_figures(results: Results, stage: str, cohort: str, kinds: tuple[str, ...]) -> list[Figure]:
