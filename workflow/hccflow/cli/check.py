@@ -14,7 +14,7 @@ from hccflow.cli._study import add_configfile, read_study
 from hccflow.convert.source import Files
 from hccflow.enrol.enrolment import enrol
 from hccflow.errors import HccflowError
-from hccflow.orchestration.check import Findings, check_cohorts, check_counts, check_machine
+from hccflow.orchestration.check import Findings, check_cohorts, check_counts, check_machine, check_people
 from hccflow.study import Cohort, Study
 from hccflow.tables import read_table
 
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         except HccflowError as error:
             findings.missing.append(f"{cohort.name}: {error}")
     check_counts(study, enrolled, findings)
+    check_people(study, findings)
     check_machine(study, raw, args.configfile, findings)
     if args.deep:
         for cohort in study.cohorts.values():

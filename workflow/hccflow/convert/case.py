@@ -16,6 +16,7 @@ from hccflow.convert.masks import read_mask
 from hccflow.convert.qc import picture
 from hccflow.convert.sidecar import dump, sidecar
 from hccflow.convert.source import Files, Volume, read_volume
+from hccflow.duplicates import fingerprint
 from hccflow.errors import DataAbsentError, HccflowError
 from hccflow.images import same_grid, write_image
 from hccflow.paths import case_file
@@ -45,7 +46,7 @@ def convert_case(
     Returns
     -------
     dict
-        Manifest columns ``channels, masks, spacing_x_mm, spacing_y_mm, spacing_z_mm, n_slices, notes``.
+        Manifest columns ``channels, masks, spacing_x_mm, spacing_y_mm, spacing_z_mm, n_slices, fingerprint, notes``.
 
     Raises
     ------
@@ -82,6 +83,7 @@ def convert_case(
         "spacing_y_mm": y,
         "spacing_z_mm": z,
         "n_slices": base.GetSize()[2],
+        "fingerprint": fingerprint(base),
         "notes": " | ".join(notes),
     }
 

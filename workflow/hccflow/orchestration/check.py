@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from hccflow.duplicates import like_people
 from hccflow.errors import HccflowError
 from hccflow.orchestration.engines import program
 from hccflow.orchestration.stages import dvc_place, dvc_text
@@ -162,6 +163,16 @@ def check_counts(study: Study, enrolled: Mapping[str, pd.DataFrame], findings: F
                 f" {EVENTS_PER_PARAMETER} are usual"
             )
     findings.sections.append(("events per parameter (development)", parameters))
+
+
+def check_people(study: Study, findings: Findings) -> None:
+    """Subjects who agree in all that the tables know of them: perhaps one patient under two names."""
+    tables = [cohort.participants.assign(cohort=cohort.name) for cohort in study.cohorts.values()]
+    people = pd.concat(tables, ignore_index=True)
+    for one, subject, other, twin, agree, _ in like_people(people, list(study.config["columns"])).to_numpy().tolist():
+        findings.odd.append(
+            f"{subject} ({one}) and {twin} ({other}) agree in all {agree} columns that both have: one patient?"
+        )
 
 
 def _parameters(spec: Mapping[str, Any], declared: Mapping[str, Any]) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from hccflow.duplicates import PAIR, like_people, near_images
 from hccflow.freeze import other_code
 from hccflow.ids import Status
 from hccflow.report.page import DASH, Block, Callout, Cell, Row, Section, Table
@@ -20,7 +21,8 @@ INNER, INNER_WORDS = r"^(?:\w+\.\d+\.)+", "inner: "
 
 def build(results: Results) -> Section:
     """Section with the fitted steps, the frozen models and the looks at external cohorts."""
-    return Section("leakage", "Who taught, who judged", [*_fits(results), *_frozen(results), *_looks(results)])
+    blocks = [*_fits(results), *_frozen(results), *_looks(results), *_duplicates(results)]
+    return Section("leakage", "Who taught, who judged", blocks)
 
 
 def training_sets(split: pd.DataFrame, taught: set[str]) -> dict[tuple[int, int] | None, str]:
@@ -145,6 +147,33 @@ def _looks(results: Results) -> list[Block]:
     told = "; ".join(f"{results.cohort_name(c)}: {int(counts.get(c, 0))}" for c in judged) or DASH
     heads = [c.replace("_", " ").capitalize() for c in columns]
     return [Table("looks", caption("looks", told=told), heads, rows, [name for name, _ in tables], text_columns=heads)]
+
+
+def _duplicates(results: Results) -> list[Block]:
+    """Pairs of subjects who may be one patient: images that are nearly the same, people who agree in everything."""
+    names = [f"convert/{c}/manifest.tsv" for c in results.cohorts]
+    manifests = [t for name in names if (t := results.table(name)) is not None and "fingerprint" in t]
+    cases = pd.concat(manifests) if manifests else pd.DataFrame(columns=["cohort", "subject", "fingerprint"])
+    people = pd.concat(results.subjects.values(), ignore_index=True)
+    images = near_images(cases)
+    alike = like_people(people, [name for name in results.settings["columns"] if name in people])
+    rows = []
+    for table, found in (
+        (images, lambda r: f"image differs in {100 * r['differing']:.1f} % of the fingerprint"),
+        (alike, lambda r: f"the same in all {r['agree']} columns that both have"),
+    ):
+        for r in records(table):
+            who = (f"{r[s]} ({results.cohort_name(r[c])})" for c, s in (PAIR[:2], PAIR[2:]))
+            rows.append(Row([*map(Cell, who), Cell(found(r))]))
+    if not rows:
+        words = caption("duplicates_none", images=f"{cases['fingerprint'].notna().sum():,}", people=f"{len(people):,}")
+        return [Callout("note", "No patient twice, as far as can be seen", words)]
+    columns = ["Subject", "Other subject", "What agrees"]
+    sources = [*names, "enrol/*/subjects.tsv"]
+    return [
+        Callout("warning", "Perhaps one patient under two names", caption("duplicates_todo")),
+        Table("duplicates", caption("duplicates"), columns, rows, sources, text_columns=columns),
+    ]
 
 
 def _show(value: object) -> str:
