@@ -93,8 +93,12 @@ def test_check_tells_it_before_any_compute(tmp_path: Path, monkeypatch: pytest.M
     check_people(study, findings)
     assert not findings.odd, "in the mock everybody is alike, which is no sign"
     ext, dev = study.cohorts["phantom-ext"].participants, study.cohorts["phantom-dev"].participants
-    ext.loc[ext.index[0], ["age", "afp_ng_ml", "os_days", "pfs_days"]] = (61.5, 123.4, 77, 55)
-    dev.loc[dev.index[1], ["age", "afp_ng_ml", "os_days", "pfs_days"]] = (61.5, 123.4, 77, 55)
+    columns, rng = ["age", "afp_ng_ml", "os_days", "pfs_days"], np.random.default_rng(0)
+    for table in (ext, dev):
+        table[columns] = rng.integers(40, 900, (len(table), 4)).astype(float)
+    check_people(study, findings)
+    assert not findings.odd
+    ext.loc[ext.index[0], columns] = dev.loc[dev.index[1], columns].to_numpy()
     check_people(study, findings)
     assert len(findings.odd) == 1
     assert f"{ext['subject'].iloc[0]} (phantom-ext)" in findings.odd[0]

@@ -73,8 +73,9 @@ def near_images(cases: pd.DataFrame) -> pd.DataFrame:
 def like_people(people: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Pairs of subjects who agree in every column that both have, where that would hardly happen by chance.
 
-    The number of pairs that agree by chance is expected to be the number of all pairs times the product, over columns, of
-    the share of pairs that agree in the column. Only pairs with the same value in the column of most different values are looked at.
+    The number of pairs that agree by chance is expected to be the number of all pairs times the product, over columns,
+    of the share of pairs that agree in the column. Only pairs with the same value in the column of most different
+    values are looked at.
 
     Parameters
     ----------
