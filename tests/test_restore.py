@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hccflow.tables import read_table
 from mockstudy import digests
 from remotes import Remote, s3_server, ssh_server
 from smallstudy import SmallStudy, configuration
@@ -69,6 +72,39 @@ def test_a_study_travels_through_a_server(origin: SmallStudy, remote: Remote, tm
     assert copy.changed() == set()
 
 
+@pytest.mark.slow
+def test_two_hospitals_share_a_model_and_numbers_but_no_pixels(origin: SmallStudy, tmp_path: Path) -> None:
+    """The recipe of docs/orchestration.md: the second hospital has its own images only, the first sends its model."""
+    origin.git("clone", "--quiet", str(origin.folder), str(tmp_path / "hospital"))
+    second = SmallStudy(tmp_path / "hospital")
+    shutil.copytree(origin.folder / "data/two/nifti", second.folder / "data/two/nifti")
+    assert not (second.folder / "data/one/nifti").exists()
+    features, subjects = (
+        f"results/small/{end}" for end in ("extract/two/roi-manual/features.tsv", "enrol/two/subjects.tsv")
+    )
+    second.snakemake(features, subjects)
+    shutil.copytree(origin.folder / "results/small/train/radiomics", second.folder / "sent/radiomics")
+    second.hccflow(
+        "predict", "--train", "sent/radiomics", "--cohort", "two", "--role", "external", "--subjects", subjects,
+        "--features", features, "--ledger", "ledger/small.tsv", "--settings", "config.yaml",
+        "--out", "judged/radiomics.predictions.tsv",
+    )  # fmt: skip
+    second.hccflow(
+        "validate", "--predictions", "judged/radiomics.predictions.tsv", "--subjects", subjects,
+        "--settings", "config.yaml", "--out", "judged",
+    )  # fmt: skip
+    assert "two" in (second.folder / "ledger/small.tsv").read_text(encoding="utf-8"), "the look is on record"
+    here, there = (
+        read_table(folder / "metrics.tsv", "metrics").query("model == 'radiomics' and comparator == '' and group == ''")
+        for folder in (second.folder / "judged", origin.folder / "results/small/validate/two")
+    )
+    keys = ["endpoint", "metric", "at"]
+    both = here.merge(there, on=keys)
+    assert {"auc", "brier"} <= set(both["metric"])
+    np.testing.assert_array_equal(both["value_x"], both["value_y"])
+    assert not re.search(r"\bE\d{3}\b", (second.folder / "judged/metrics.tsv").read_text(encoding="utf-8"))
+
+
 def test_two_versions_can_be_compared(origin: SmallStudy) -> None:
     metrics = json.loads(origin.dvc("metrics", "diff", "HEAD~1", "HEAD", "--json"))
     numbers = metrics["results/small/report/metrics.json"]
@@ -86,9 +122,7 @@ def test_after_clone_and_pull_snakemake_stops_with_one_line_and_settle_makes_bot
     assert len(lines) == 1
     assert "do: hccflow settle (seconds)" in lines[0]
     before = {path: path.read_bytes() for path in (clone.folder / "results").rglob("*") if path.is_file()}
-    started = time.monotonic()
     clone.hccflow("settle")
-    assert time.monotonic() - started < 120
     assert clone.planned() == {}
     assert clone.changed() == set()
     assert "Nothing to be done" in clone.snakemake()

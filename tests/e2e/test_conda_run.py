@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_rules_run_inside_their_environments(new_checkout: Any, tmp_path: Path) 
     features = (checkout.folder / target).read_text(encoding="utf-8")
     assert "original_shape" in features or "shape__" in features
     assert "Nothing to be done" in snakemake("--use-conda")
+    # An edited environment file runs the rules again that name it, and what follows from them; no other.
+    file = checkout.folder / "envs" / "models.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"# edited\n{text}", encoding="utf-8")
+    plan = snakemake("--use-conda", "--dry-run", "--quiet", "rules")
+    jobs = set(re.findall(r"^(\w+)\s+\d+$", plan, flags=re.M)) - {"all", "total"}
+    assert jobs == {"extract", "extract_gather"}
+    file.write_text(text, encoding="utf-8")
+    assert "Nothing to be done" in snakemake("--use-conda", "--dry-run")
     # Leaving conda is a change of the environment, and said so; docs/conda.md tells how to accept it.
     assert "Software environment definition has changed" in snakemake("--dry-run")
     assert "Nothing to be done" in snakemake("--dry-run", "--rerun-triggers", "input", "params", "code", "mtime")

@@ -7,6 +7,8 @@ tables and packages; it may enter one in which Snakemake then finds nothing to d
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
@@ -145,11 +147,16 @@ def test_a_new_freeze_runs_what_judges_with_it(study: SmallStudy, tmp_path: Path
     assert study.planned() == AFTER_TRAIN
 
 
-def test_dvc_repro_and_a_sweep_run_exactly_these_jobs(study: SmallStudy) -> None:
-    output = study.dvc("exp", "run", "--name", "sweep", "--set-param", "config.yaml:validate.bootstrap=20")
-    ran = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output))
-    assert ran == {"validate": 2, "report": 1}
-    assert "sweep" in study.dvc("exp", "show", "--csv")
+def test_a_sweep_runs_exactly_the_jobs_that_see_its_key(study: SmallStudy) -> None:
+    for value in ("20", "30"):
+        output = study.dvc(
+            "exp", "run", "--name", f"sweep-{value}", "--set-param", f"config.yaml:validate.bootstrap={value}"
+        )
+        ran = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output))
+        assert ran == {"validate": 2, "report": 1}
+    table = list(csv.DictReader(io.StringIO(study.dvc("exp", "show", "--csv"))))
+    rows = {row["Experiment"]: row for row in table if row["Experiment"].startswith("sweep")}
+    assert {name: row["validate.bootstrap"] for name, row in rows.items()} == {"sweep-20": "20", "sweep-30": "30"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")

@@ -162,6 +162,7 @@ def test_a_node_dies_and_the_study_ends_with_the_same_results(
     cluster.do("kill", "n2")
     wait_until(requeued, 120, "SLURM to put the dead node's jobs back into the queue")
     cluster.do("start", "n2")
+    stopped = stop_an_extraction(cluster, process, before)
     assert process.wait(3600) == 0, log.read_text()[-6000:]
     logs = checkout.folder / "logs" / "phantom" / "convert"
     batches = [logs / work.parent.name / f"{work.stem.removeprefix('.')}.log" for work in victims.values()]
@@ -174,12 +175,34 @@ def test_a_node_dies_and_the_study_ends_with_the_same_results(
     for rule in ("segment_train", "segment_predict"):
         assert asked[rule] == {("gpu", "gres:gpu:fake:1")}, "one GPU of the site's kind, where the GPUs are"
     assert asked["extract"] == {("cpu", "")}
+    first, second = (job for job in cluster.jobs()[before:] if job["Comment"] == stopped)
+    assert first["JobState"] == "CANCELLED" and second["JobState"] == "COMPLETED", "what SLURM stops is tried again"
+    assert amounts(second) == [2 * amount for amount in amounts(first)], "with twice the memory and time"
     if tool == "snakemake":
         judged = [n for j in cluster.jobs()[before:] if (n := rule_of(j)).startswith(("judge", "predict", "validate"))]
         assert judged == 3 * ["judge_predict_survive_validate"], "what takes seconds is one job per cohort"
     again = start(cluster, checkout, *command, log=log)
     assert again.wait(300) == 0
     assert ("Nothing to be done" if tool == "snakemake" else "Data and pipelines are up to date") in log.read_text()
+
+
+def stop_an_extraction(cluster: Cluster, process: subprocess.Popen[bytes], before: int) -> str:
+    """End a running job as SLURM ends one that exceeds its time or memory; returns its comment, which names it."""
+
+    def running() -> list[dict[str, str]]:
+        assert process.poll() is None
+        return [j for j in cluster.jobs()[before:] if rule_of(j) == "extract" and j["JobState"] == "RUNNING"]
+
+    (job, *_) = wait_until(running, 900, "an extraction")
+    subprocess.run(["scancel", job["JobId"]], check=True)
+    return job["Comment"]
+
+
+def amounts(job: dict[str, str]) -> list[float]:
+    """Megabytes and minutes that a job asked for."""
+    number, unit = float(job["MinMemoryNode"][:-1]), job["MinMemoryNode"][-1]
+    hours, minutes, _ = map(int, job["TimeLimit"].split(":"))
+    return [number * {"M": 1, "G": 1024}[unit], 60 * hours + minutes]
 
 
 def results(checkout: Any) -> dict[str, str]:

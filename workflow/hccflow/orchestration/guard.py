@@ -21,7 +21,8 @@ def guard(study: Study, config_file: Path) -> None:
         One line: what, where, what to do.
     """
     check_links()
-    stages = dvc_place(_inside(config_file))
+    config_file = _inside(config_file)
+    stages = dvc_place(config_file)
     if stages.with_suffix(".lock").is_file() and SETTLING not in os.environ:
         option = "" if stages == Path("dvc.yaml") else f" --configfile {config_file}"
         refuse_unsettled(telltales(study), stages, f"hccflow settle{option}")
