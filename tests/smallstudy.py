@@ -26,6 +26,7 @@ KEPT = (
     "workflow",
     "profiles/default",
     "envs",
+    "requirements.lock",
     ".dvc/config",
     ".dvc/plots",
     ".dvc/.gitignore",

@@ -25,3 +25,10 @@ def gpus(device=SEGMENT.get("device")):
 if workflow.non_local_exec:
     workflow.resource_settings.cores = None
     workflow.global_resources["_cores"] = None
+
+
+# Every event of a run starts a timer of its own that plans again each second, for the sake of a limit of submissions (100
+# a second) that no machine of ours comes near: half of what Snakemake costs per job. A cluster's profile may set one.
+onstart:
+    if not workflow.non_local_exec:
+        workflow.scheduler.job_rate_limiter = None

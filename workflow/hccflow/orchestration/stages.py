@@ -230,7 +230,7 @@ class _Writer:
         known = [f"{self.data}/{name}/{file}" for name in self.cohorts for file in ("cohort.yaml", "truth.json")]
         made = ("convert", "enrol", "segment", "extract", "train", "validate", "survive", "relate")
         deps = [path for path in known if Path(path).is_file()]
-        deps += [*(f"{RESULTS}/{name}" for name in made if name in out), "workflow/report"]
+        deps += [*(f"{RESULTS}/{name}" for name in made if name in out), "workflow/report", "requirements.lock"]
         out["report"] = self.stage("report", [f"{RESULTS}/report/report.html"], deps, [f"{RESULTS}/report"])
         return out
 
