@@ -4,6 +4,8 @@
     python benchmarks/deep_phantom.py --data DIR            # clinical, multi-task, its single-task ablation, fused
     python benchmarks/deep_phantom.py --data DIR --null 7   # the same with permuted responses
     python benchmarks/deep_phantom.py --data DIR --first 60 # with the development subjects of the default study
+    python benchmarks/deep_phantom.py --data DIR --make --shape li2022   # another shape: multi-task should win
+    python benchmarks/deep_phantom.py --data DIR --make --shape eob2026  # and one where it should not
 
 400 development and 400 external subjects of the generator's own anatomy (without the detour over DICOM), cropped by the
 stage's own code, trained through the commands' own functions. Printed: external AUC of each model with its interval,
@@ -40,6 +42,7 @@ from hccflow.phantom.cohorts import PRESETS, make_cards
 from hccflow.phantom.parameters import Parameters
 from hccflow.phantom.people import Person, people
 from hccflow.phantom.series import geometry
+from hccflow.phantom.shapes import shape_cards
 from hccflow.phantom.truth import bayes_truth
 from hccflow.predict import open_frozen, predict
 from hccflow.provenance import file_digest
@@ -50,7 +53,13 @@ from hccflow.train.stacking import train_fusion
 from hccflow.train.training import train, write_training
 
 COHORTS = {"phantom-dev": CohortRole.DEVELOPMENT, "phantom-ext": CohortRole.EXTERNAL}
-BOX = {"size": [24, 24, 16], "spacing_mm": [2.5, 2.5, 4.0]}
+#: Box and normalisation, as in the study of each shape.
+SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default": ({"size": [24, 24, 16], "spacing_mm": [2.5, 2.5, 4.0]}, {"kind": "organ", "scale": 1.0}),
+    "li2022": ({"size": [24, 24, 16], "spacing_mm": [3.0, 3.0, 4.5]}, {"kind": "zscore", "scale": 1.0}),
+    "eob2026": ({"size": [24, 24, 16], "spacing_mm": [3.5, 3.5, 5.0]}, {"kind": "zscore", "scale": 1.0}),
+}
+ENLARGED = 400
 BASELINE = {"available_at": "baseline"}
 KNOWS = {"clinical": "clinical", "multitask": "imaging", "singletask": "imaging", "fused": "all"}
 
@@ -79,11 +88,21 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make(data: Path) -> None:
+def cards(shape: str) -> dict[str, dict[str, Any]]:
+    """Cards of the development and the external cohort, enlarged and without faults."""
+    if shape == "default":
+        found = make_cards(PRESETS["enlarged"])
+        return {name: found[name] for name in COHORTS}
+    found = {name: shape_cards(shape)[f"{shape}-{name.removeprefix('phantom-')}"] for name in COHORTS}
+    for card in found.values():
+        card["source"]["parameters"]["groups"][0]["n"] = ENLARGED
+        card["source"]["parameters"]["faults"] = {}
+    return found
+
+
+def make(data: Path, shape: str) -> None:
     """Write crops, manifests, subjects and truth of both cohorts."""
-    for name, card in make_cards(PRESETS["enlarged"]).items():
-        if name not in COHORTS:
-            continue
+    for name, card in cards(shape).items():
         p = Parameters.from_card(card)
         participants, _ = tables.participants_and_lesions(p, card["batches"])
         rows = participants.assign(cohort=name, role=COHORTS[name].value, response=[response(p, o) for o in people(p)])
@@ -92,7 +111,7 @@ def make(data: Path) -> None:
         for one in people(p):
             path = folder / "batch-01" / case_file(one.subject, "", "crop", desc="tumour", ext=".safetensors")
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_crop(p, one, path)
+            _write_crop(p, one, path, shape)
             keys = {"cohort": name, "subject": one.subject, "session": "", "status": "ok", "reason": ""}
             manifest.append({**keys, "digest": file_digest(path)[:16]})
         write_table(pd.DataFrame(manifest), folder / "manifest.tsv")
@@ -109,7 +128,7 @@ def response(p: Parameters, one: Person) -> int:
 
 
 def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Image, sitk.Image]:
-    """Both phases as the scanner stores them, tumour and liver mask of one subject."""
+    """All channels as the scanner stores them, tumour and liver mask of one subject."""
     scanner, anatomy = p.scanners[one.site], draw_anatomy(p, one)
     affine = np.eye(4)
     directions, affine[:3, 3] = geometry(scanner)
@@ -119,9 +138,10 @@ def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Imag
     return images, tumour, liver
 
 
-def _write_crop(p: Parameters, one: Person, path: Path) -> None:
+def _write_crop(p: Parameters, one: Person, path: Path, shape: str) -> None:
     images, tumour, liver = draw_images(p, one)
-    crop = make_crop(images, tumour, BOX, organ=liver, intensity={"kind": "organ", "scale": 1.0})
+    box, intensity = SEEN[shape]
+    crop = make_crop(images, tumour, box, organ=liver if intensity["kind"] == "organ" else None, intensity=intensity)
     save_file({"image": crop.image, "mask": crop.mask}, path)
 
 
@@ -179,12 +199,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--make", action="store_true")
+    parser.add_argument("--shape", choices=list(SEEN), default="default", help="with --make")
     parser.add_argument("--null", type=int, help="seed of the permutation")
     parser.add_argument("--first", type=int, default=400, help="development subjects")
     parser.add_argument("--network", type=json.loads, default={}, help="options of the network as JSON")
     args = parser.parse_args()
     if args.make:
-        make(args.data)
+        make(args.data, args.shape)
         return
     out = args.data / f"{'planted' if args.null is None else f'null-{args.null}'}-{args.first}"
     found = run(args.data, out, args.network, args.null, args.first)
