@@ -244,7 +244,7 @@ YU2025 = Shape(
         "biology": Biology(rna_fraction=0.0, histology_fraction=1.0),
         "design": Design(
             channels=["contrast", "t1", "t2"], body=0.30, background=0.2, label="outcome", survival=False,
-            weeks=[0, 1, 2, 3], growth=[0.08, -0.06],
+            weeks=[0, 1, 2, 3], growth=[0.05, -0.02],
             arms={"control": 0.0, "sorafenib": 1.0, "nk": 1.0, "combination": 2.0},
         ),
     },

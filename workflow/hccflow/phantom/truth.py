@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.special import expit
+from scipy.stats import norm, rankdata
 
 from hccflow.phantom import process
 from hccflow.phantom.parameters import Parameters
@@ -77,6 +78,8 @@ def bayes_truth(p: Parameters) -> dict[str, Any]:
             risk = process.linear_predictor(p.survival.coefficients, x, names) if survival else score
             for endpoint, pairs in comparable.items():
                 counts.setdefault((endpoint, information), []).append(concordance_counts(pairs, risk))
+        for (session, information), score in session_scores(p, x, response).items():
+            counts.setdefault((session, information), []).append(auc_counts(label, score))
         shares.setdefault("prevalence", []).append(float(label.mean()))
         for endpoint, (_, event) in survival.items():
             shares.setdefault(endpoint, []).append(float(event.mean()))
@@ -102,6 +105,11 @@ def bayes_truth(p: Parameters) -> dict[str, Any]:
             "prevalence": mean["prevalence"],
             **about,
         }
+    if p.design.weeks:
+        kinds = ("imaging", "all")
+        label_truth["auc_by_session"] = {
+            f"w{week}": {kind: _ratio(counts[f"w{week}", kind]) for kind in kinds} for week in p.design.weeks
+        }
     endpoints = {"os": "os", p.design.progression: "pfs"} if p.design.survival else {}
     return {
         p.design.label: label_truth,
@@ -117,6 +125,36 @@ def bayes_truth(p: Parameters) -> dict[str, Any]:
         "columns": p.columns,
         "method": {"text": METHOD, "subjects": BLOCKS * BLOCK, "blocks": BLOCKS, "seed": p.seed},
     }
+
+
+def session_scores(
+    p: Parameters, x: dict[str, NDArray[np.float64]], response: NDArray[np.bool_]
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Log odds of the label given what a single scan shows: heterogeneity and the diameter at that week (and the arm).
+
+    With the size before treatment s and growth g(R) a week, a scan of week w shows ``s + g(R) w`` in units of s. So the
+    odds are ``P(R=1 | h, s1) f(s1) / (P(R=0 | h, s0) f(s0))`` with ``s_r`` the size seen less the growth under r, and f
+    the density of s; over an unknown arm P is averaged.
+    """
+    scores = {}
+    doses = np.array(list(p.design.arms.values()) or [0.0])
+    known = {name: b for name, b in p.response.coefficients.items() if name != "treatment"}
+    weight = p.response.coefficients.get("treatment", 0.0)
+    for week in p.design.weeks:
+        shift = np.array(p.design.growth) * week / p.tumour.diameter_log_slope
+        seen = x["size"] + shift[response.astype(int)]
+        odds: dict[str, list[NDArray[np.float64]]] = {"imaging": [], "all": []}
+        for r in (0, 1):
+            size = seen - shift[r]
+            density = norm.pdf(size) * (np.abs(size) <= p.latent_bound + 1e-9)
+            base = p.response.intercept + process.linear_predictor(known, {**x, "size": size})
+            for kind, dose in (("imaging", doses[:, None]), ("all", x.get("treatment", np.zeros(len(seen)))[None, :])):
+                positive = expit(base + weight * dose).mean(axis=0)
+                odds[kind].append(density * (positive if r else 1 - positive))
+        with np.errstate(divide="ignore"):
+            for kind, (without, having) in odds.items():
+                scores[f"w{week}", kind] = np.log(having) - np.log(without)
+    return scores
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> dict[str, float]:
