@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from hccflow.train.choosing import train_choice
 from hccflow.train.training import train, write_training
 from hccflow.validate import Options
 from hccflow.validate.experiment import compare, tried
-from mockstudy import ROOT
 from smallstudy import SmallStudy, configuration
 from tabular_study import CLINICAL, cohort, settings, split
 
@@ -278,14 +276,7 @@ def test_the_report_shows_every_variant_and_says_how_many_were_tried(study: dict
 
 def table_study(folder: Path, sweep: dict[str, Any]) -> SmallStudy:
     """A study of imported features with one sweep and a choice among it, in a folder of its own."""
-    study = SmallStudy(folder)
-    for name in ("Snakefile", "workflow", "profiles/default"):
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    study = SmallStudy.copy(folder)
     rng = np.random.default_rng(2)
     for name, size in (("one", 60), ("two", 30)):
         place = folder / "data" / name
