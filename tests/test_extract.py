@@ -17,6 +17,7 @@ from radiomics import featureextractor
 from hccflow.cli import main
 from hccflow.errors import ConfigError, RoiError, TableError
 from hccflow.extract.cases import import_features
+from hccflow.extract.intensity import normalise
 from hccflow.extract.radiomics import Extractor
 from hccflow.tables import read_table, write_table
 
@@ -118,6 +119,17 @@ def test_channels_share_one_shape_and_may_lie_on_another_grid_when_resampled():
     native = Extractor({"setting": {}, "imageType": {"Original": {}}, "featureClass": {"firstorder": []}}, NONE, 20)
     with pytest.raises(RoiError, match="not on the grid of the mask.*resampledPixelSpacing"):
         native.extract({"a": image, "b": other}, mask)
+
+
+def test_a_window_cuts_and_maps_to_its_scale() -> None:
+    image = sitk.GetImageFromArray(np.linspace(-1000, 500, 7 * 6 * 5).reshape(7, 6, 5).astype(np.int16))
+    how = {"kind": "window", "window": [-20, 180], "scale": 100}
+    out = sitk.GetArrayFromImage(normalise(image, image, None, how))
+    values = sitk.GetArrayFromImage(image).astype(float)
+    assert out.min() == 0
+    assert out.max() == 100
+    middle = (values > -20) & (values < 180)
+    np.testing.assert_allclose(out[middle], (values[middle] + 20) / 2)
 
 
 def test_intensity_normalisation_makes_features_blind_to_the_scale_of_mr():

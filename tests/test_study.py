@@ -45,6 +45,8 @@ def test_the_default_study_loads(data: Path) -> None:
         ("models.clinical.lerner", "ridge", ConfigError, ["unknown key 'lerner'", "did you mean 'learner'?"]),
         ("models.clinical.learner", "magic", ConfigError, ["magic", "config.models.clinical.learner"]),
         ("primary.cohort", "phantom-exd", ConfigError, ["unknown cohort 'phantom-exd'", "did you mean 'phantom-ext'?"]),
+        ("extract.intensity", {"kind": "window"}, ConfigError, ["the window of intensities is not whole"]),
+        ("extract.intensity", {"kind": "window", "window": [9, 9]}, ConfigError, ["low below high"]),
         ("primary.model", "oracle", ConfigError, ["unknown model 'oracle'", "config.primary.model"]),
         ("cohorts.phantom-fup.subset_of", "nobody", ConfigError, ["unknown development cohort 'nobody'"]),
         ("cohorts.phantom-dev.role", "external", ConfigError, ["no development cohort"]),

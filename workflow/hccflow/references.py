@@ -239,6 +239,12 @@ def _check_imaging(config: dict[str, Any]) -> None:
             segmented = config.get("segment", {}).get("labels", [])
             _known(roi["mask"], segmented if roi["source"] == "nnunet" else masks, "mask", f"{where}.mask")
     intensity = config["extract"]["intensity"]
+    window = intensity.get("window")
+    if (intensity["kind"] == "window") != (window is not None) or (window and window[0] >= window[1]):
+        raise ConfigError(
+            "the window of intensities is not whole", where="config.extract.intensity", found=dict(intensity),
+            expected="kind: window with window: [low, high], low below high",
+        )  # fmt: skip
     if intensity["kind"] == "organ":
         _known(intensity.get("organ", ""), masks, "mask", "config.extract.intensity.organ")
 

@@ -1,4 +1,4 @@
-"""Intensity normalisation before feature extraction: MR has no unit, so its numbers need an anchor."""
+"""Intensity normalisation before feature extraction: MR has no unit and needs an anchor, CT needs a window."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def normalise(image: sitk.Image, roi: sitk.Image, organ: sitk.Image | None, how:
     organ : SimpleITK.Image or None
         Organ mask (not 0 = organ), on the grid of `roi`; needed for ``kind: organ``.
     how : mapping
-        ``extract.intensity``: ``kind`` none, zscore or organ, and ``scale``.
+        ``extract.intensity``: ``kind``, ``scale``, and for the kind window ``window`` (low, high).
 
     Returns
     -------
     SimpleITK.Image
         The image itself for ``none``, so that its pixel type is what PyRadiomics would see; else
-        ``scale * (x - mean) / SD`` in float64, with the SD of n - 1.
+        ``scale * (x - mean) / SD`` in float64, with the SD of n - 1; for ``window`` x is cut to [low, high] and
+        ``scale * (x - low) / (high - low)``.
 
     Raises
     ------
@@ -44,13 +45,20 @@ def normalise(image: sitk.Image, roi: sitk.Image, organ: sitk.Image | None, how:
     if kind == "none":
         return image
     values = sitk.GetArrayFromImage(image).astype(np.float64)
+    if kind == "window":
+        low, high = how["window"]
+        return _like(image, how["scale"] * (np.clip(values, low, high) - low) / (high - low))
     sample = values.ravel()
     if kind == "organ":
         sample = values[_organ_without_roi(image, roi, organ)]
     mean, sd = float(sample.mean()), float(sample.std(ddof=1))
     if not np.isfinite(sd) or sd == 0:
         raise RoiError(f"intensities cannot be normalised ({kind}): they do not vary", found=f"SD {sd:g}")
-    out = sitk.GetImageFromArray(how["scale"] * (values - mean) / sd)
+    return _like(image, how["scale"] * (values - mean) / sd)
+
+
+def _like(image: sitk.Image, values: np.ndarray) -> sitk.Image:
+    out = sitk.GetImageFromArray(values)
     out.CopyInformation(image)
     return out
 
