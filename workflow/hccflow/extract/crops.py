@@ -31,7 +31,8 @@ class Crop:
     Attributes
     ----------
     image : array of float32, shape (channels, k, j, i)
-        Normalised intensities; outside the scan a channel has its own smallest value.
+        Normalised intensities; outside the scan a channel has its own smallest value. A channel that the case does not
+        have is NaN.
     mask : array of uint8, shape (k, j, i)
         The region of interest.
     spacing_mm : tuple of 3 float
@@ -50,28 +51,32 @@ class Crop:
 
 
 def make_crop(
-    images: Sequence[sitk.Image],
+    images: Sequence[sitk.Image | None],
     mask: sitk.Image,
     box: Mapping[str, Any],
     *,
+    around: sitk.Image | None = None,
     organ: sitk.Image | None = None,
     intensity: Mapping[str, Any] | None = None,
     min_voxels: int = 1,
 ) -> Crop:
     """Crop around a region of interest.
 
-    The grid follows the axes of the first image, permuted and flipped towards left, posterior and superior, and is
-    centred on the box around the region, so all channels meet on the same millimetres whatever their own grids.
+    The grid follows the axes of the mask, permuted and flipped towards left, posterior and superior, and is centred on
+    the box around the region, so all channels meet on the same millimetres whatever their own grids.
 
     Parameters
     ----------
     images : sequence of SimpleITK.Image
-        Whole volumes in the order of the network's channels; the mask lies on the grid of the first.
+        Whole volumes in the order of the network's channels, None where there is none; the mask lies on the grid of the
+        first one that is there.
     mask : SimpleITK.Image
         0/1.
     box : mapping
         ``size`` (voxels i, j, k) with either ``spacing_mm`` (a fixed grid, on which size is seen) or ``margin_mm`` (a
         grid fitted to the box around the region and this margin, on which size is lost).
+    around : SimpleITK.Image, optional
+        Another structure (the liver), 0/1 on the mask's grid, whose box is cropped in place of the region's.
     organ, intensity
         As in `hccflow.extract.intensity.normalise`.
     min_voxels : int
@@ -82,12 +87,17 @@ def make_crop(
     RoiError
         The mask cannot be used, intensities cannot be normalised, or nothing of the region is left on the grid.
     """
-    reference = images[0]
+    reference = next(image for image in images if image is not None)
     roi = check_mask(mask, reference, label=None, min_voxels=min_voxels, flat=True, tolerance=TOLERANCE)
     how = {"scale": 1.0, **(intensity or {"kind": "none"})}
-    grid = _grid(roi, box)
+    if around is not None:
+        around = check_mask(around, reference, label=None, min_voxels=min_voxels, flat=True, tolerance=TOLERANCE)
+    grid = _grid(roi if around is None else around, box)
     channels, outside = [], np.zeros(grid.GetSize()[::-1], dtype=bool)
     for image in images:
+        if image is None:
+            channels.append(np.full(outside.shape, np.nan, dtype=np.float32))
+            continue
         scaled = sitk.Cast(normalise(image, roi, organ, how), sitk.sitkFloat32)
         values = sitk.GetArrayViewFromImage(scaled)
         if not np.isfinite(values).all():
@@ -170,27 +180,39 @@ class CaseCropper:
         have = converted_channels(self.converted[case.stem])
         masks = mask_folders(case, roi["mask"], self.folder_in, self.converted, self.folder_masks, self.segmented)
         missing = [name for name in self.imaging["channels"] if name not in have]
-        if missing:
-            raise HccflowError(f"no image of '{missing[0]}': the networks need every channel")
+        if self.imaging["reference"] in missing:
+            raise HccflowError(f"no image of '{self.imaging['reference']}', on whose grid the region lies")
         mask = self._read(masks[roi["mask"]], case, roi["mask"], mask=True)
         reference = self._read(self.folder_in, case, self.imaging["reference"])
-        images = [self._read(self.folder_in, case, name) for name in self.imaging["channels"]]
-        if not same_grid(images[0], reference):  # the mask lies on the reference's grid
-            images[0] = sitk.Resample(images[0], reference, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        images: list[sitk.Image | None] = []
+        for name in self.imaging["channels"]:
+            image = None if name in missing else self._read(self.folder_in, case, name)
+            first = not any(one is not None for one in images)
+            if image is not None and first and not same_grid(image, reference):  # the mask lies on the reference's grid
+                image = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+            images.append(image)
         how = self.extract["intensity"]
         organ_name = how.get("organ", "")
         organ = self._read(masks[organ_name], case, organ_name, mask=True) if organ_name in masks else None
+        around = None
+        if "around" in self.box:
+            if self.box["around"] not in masks:
+                raise RoiError(f"the case has no mask of '{self.box['around']}'", found=", ".join(masks))
+            around = self._read(masks[self.box["around"]], case, self.box["around"], mask=True)
         crop = make_crop(
-            images, mask, self.box, organ=organ, intensity={**how, "scale": 1.0}, min_voxels=roi.get("min_voxels", 20)
-        )
+            images, mask, self.box, around=around, organ=organ, intensity={**how, "scale": 1.0},
+            min_voxels=roi.get("min_voxels", 20),
+        )  # fmt: skip
         out = folder / case_file(case.subject, case.session, "crop", desc=self.name, ext=".safetensors")
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file({"image": crop.image, "mask": crop.mask}, out)
-        notes = [f"{100 * (1 - crop.inside):.0f} % of the region lies outside the crop"] if crop.inside < 0.995 else []
+        notes = [f"no image of '{name}'" for name in missing]
+        notes += [f"{100 * (1 - crop.inside):.0f} % of the region lies outside the crop"] if crop.inside < 0.995 else []
         spacing = dict(zip(("spacing_x_mm", "spacing_y_mm", "spacing_z_mm"), crop.spacing_mm, strict=True))
         return {
             "n_voxels": int(crop.mask.sum()), "padding_fraction": round(crop.padding, 6),
-            "inside_fraction": round(crop.inside, 6), **spacing, "notes": "; ".join(notes),
+            "inside_fraction": round(crop.inside, 6), **spacing,
+            "missing_channels": ",".join(missing), "notes": "; ".join(notes),
         }  # fmt: skip
 
     def _read(self, folder: Path, case: Case, name: str, *, mask: bool = False) -> sitk.Image:

@@ -7,7 +7,7 @@ to fit a step, and writes down whom the step saw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -181,6 +181,7 @@ class Development:
         self.targets = dict(targets)
         self.endpoint = next(iter(targets))
         self.scorable = scorable.to_numpy(dtype=bool)
+        self.reasons = np.where(self.scorable, "", "no features").astype(object)
         self._seed = seed
         self.log: list[dict[str, Any]] = []
         keyed = split.assign(key=split["cohort"] + "/" + split["subject"])
@@ -195,6 +196,12 @@ class Development:
         role = keyed.drop_duplicates("key").set_index("key")["role"]
         self.train = pd.Series(self.keys).map(role).eq(Role.TRAIN.value).to_numpy()
         self._split = keyed[keyed["role"] == Role.TRAIN.value]
+
+    def refuse(self, reasons: Sequence[str]) -> None:
+        """Make rows that cannot be scored known: a reason for each, empty for a row that can be."""
+        given = np.array(reasons, dtype=object)
+        self.reasons = np.where(self.reasons == "", given, self.reasons)
+        self.scorable = self.scorable & (given == "")
 
     @property
     def teaches(self) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from hccflow.errors import DataAbsentError, TableError
 from hccflow.ids import Status
 from hccflow.models.encoding import KEYS
 from hccflow.models.fold import Fold
+from hccflow.networks.architectures import option
+from hccflow.networks.options import check_size
 from hccflow.paths import case_file
 from hccflow.tables import read_table
 
@@ -30,14 +33,21 @@ class Crops:
     Attributes
     ----------
     images : Tensor of float32, shape (n, channels, k, j, i)
+        A channel that the case does not have is NaN.
     masks : Tensor of float32, shape (n, 1, k, j, i)
         NaN throughout for a row without a crop, whose image is 0.
-    present : array of bool, shape (n,)
+    reasons : tuple of str
+        Why a row cannot be used; empty where it can.
     """
 
     images: torch.Tensor
     masks: torch.Tensor
-    present: np.ndarray
+    reasons: tuple[str, ...]
+
+    @property
+    def present(self) -> np.ndarray:
+        """Whether each row can be used, shape (n,)."""
+        return np.array([not reason for reason in self.reasons], dtype=bool)
 
 
 def crop_table(folders: Sequence[Path]) -> pd.DataFrame:
@@ -86,7 +96,56 @@ def read_crops(subjects: pd.DataFrame, table: pd.DataFrame) -> Crops:
     masks = torch.full((len(paths), 1, *shape[1:]), float("nan"))
     for place, one in loaded.items():
         images[place], masks[place, 0] = one["image"].float(), one["mask"].float()
-    return Crops(images, masks, np.array([bool(path) for path in paths]))
+    return Crops(images, masks, tuple("" if path else "no crop" for path in paths))
+
+
+def view(crops: Crops, spec: Mapping[str, Any]) -> Crops:
+    """What a network sees of crops: its slices, and only cases that its policy on missing channels lets in.
+
+    In 3D the whole crop; in 2.5D the slice with the largest area of the region and its neighbours (the crop's last
+    slice again where it ends); in 2D the largest slice, or, of several, slices spread evenly from the first to the last
+    one of the region (some twice where it has fewer). All slices of a case stay in its one row.
+
+    Parameters
+    ----------
+    crops : Crops
+    spec : mapping
+        Entry ``network`` of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        The crop is too small for the network.
+    """
+    size = tuple(crops.images.shape[:1:-1])
+    check_size(spec, size, f"the crop '{spec['crop']}'")
+    if spec.get("missing", "refuse") == "refuse":
+        absent = torch.isnan(crops.images).flatten(2).all(dim=2)
+        lost = [", ".join(str(int(c) + 1) for c in torch.nonzero(row)[:, 0]) for row in absent]
+        reasons = tuple(
+            why or (f"no image of channel {c}" if c else "") for why, c in zip(crops.reasons, lost, strict=True)
+        )
+        crops = replace(crops, reasons=reasons)
+    if option(spec, "dims") == 3:
+        return crops
+    area = torch.nan_to_num(crops.masks[:, 0]).gt(0.5).sum(dim=(2, 3)).numpy()
+    places = torch.from_numpy(np.stack([_slices(row, option(spec, "slices"), option(spec, "dims")) for row in area]))
+    where = places[:, None, :, None, None]
+    return replace(crops, images=_take(crops.images, where), masks=_take(crops.masks, where))
+
+
+def _slices(area: np.ndarray, count: int, dims: float) -> np.ndarray:
+    """Slices of one case by the region's area in each."""
+    largest = int(area.argmax())
+    if dims == 2 and count > 1 and area.any():
+        own = np.flatnonzero(area)
+        return own[np.round(np.linspace(0, len(own) - 1, count)).astype(int)]
+    return np.clip(np.arange(count) - count // 2 + largest, 0, len(area) - 1)
+
+
+def _take(volumes: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    shape = (*volumes.shape[:2], where.shape[2], *volumes.shape[3:])
+    return torch.gather(volumes, 2, where.expand(shape))
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
@@ -109,16 +168,17 @@ class Scaling:
         return ", ".join(f"{mean:.4g} +- {sd:.4g}" for mean, sd in zip(self.mean, self.sd, strict=True))
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Channels as z-scores."""
+        """Channels as z-scores; a channel that a case does not have is 0 throughout."""
         mean, sd = (torch.tensor(v, dtype=images.dtype)[None, :, None, None, None] for v in (self.mean, self.sd))
-        return (images - mean) / sd
+        return torch.nan_to_num((images - mean) / sd)
 
 
 def learn_scaling(fold: Fold, crops: Crops) -> Scaling:
     """Mean and SD of each channel over the crops of a fold's rows (`fold.x` is indexed by rows of the crops)."""
     images = crops.images[fold.x.index.to_numpy()].double()
-    mean, sd = images.mean(dim=(0, 2, 3, 4)), images.std(dim=(0, 2, 3, 4), correction=0)
-    constant = [i for i, value in enumerate(sd.tolist()) if value == 0]
+    mean = images.nanmean(dim=(0, 2, 3, 4))
+    sd = (images - mean[:, None, None, None]).square().nanmean(dim=(0, 2, 3, 4)).sqrt()
+    constant = [i + 1 for i, value in enumerate(sd.tolist()) if not value > 0]
     if constant:
         raise TableError("a channel does not vary over the training crops", where=fold.where, found=constant[0])
     return Scaling(tuple(mean.tolist()), tuple(sd.tolist()))

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import torch
+from torch import nn
 
 from hccflow.errors import ConfigError
 
@@ -59,6 +60,16 @@ def choose_device(wanted: str, where: str = "network.device") -> torch.device:
             todo="run on a machine with a GPU, install the CUDA build of torch, or set device: auto",
         )  # fmt: skip
     return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+
+
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device and lay out its convolutions with channels last, in two and in three dimensions."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
+    return network
 
 
 def prepare(device: torch.device, threads: int) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hccflow.errors import ConfigError
+from hccflow.networks.architectures import ARCHITECTURES
 
 #: The one task that is no endpoint: the mask of the region.
 SEGMENTATION = "segmentation"
-#: Tasks besides the model's own endpoint where the configuration names none.
+#: Tasks besides the model's own endpoint where the configuration names none, of a network with a segmentation path.
 ALSO = {SEGMENTATION: 0.5}
 #: Names that an endpoint of a head may not have: other outputs of a network.
 RESERVED = (SEGMENTATION, "features")
@@ -80,7 +81,10 @@ class Tasks:
 
 def given_tasks(model: Mapping[str, Any]) -> dict[str, Any]:
     """Tasks of a network's entry as they are written, or those that are meant when there are none."""
-    return dict(model["network"].get("tasks") or {model["endpoint"]: 1.0, **ALSO})
+    network = model["network"]
+    if network.get("tasks"):
+        return dict(network["tasks"])
+    return {model["endpoint"]: 1.0, **(ALSO if ARCHITECTURES[network["architecture"]].segments else {})}
 
 
 def named_tasks(model: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

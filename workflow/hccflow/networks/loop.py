@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from hccflow.errors import FitError
-from hccflow.networks.augment import STRENGTHS, augment
+from hccflow.networks.augment import vary
+from hccflow.networks.device import on_device
 from hccflow.networks.heads import SEGMENTATION, Tasks
 from hccflow.networks.losses import RiskMemory, TaskLoss
+from hccflow.networks.pretrained import start_from
 from hccflow.networks.registry import Shape, build
 from hccflow.networks.state import load_weights, read_tensors, write_tensors
 
@@ -121,7 +123,9 @@ def train_network(
         The loss is not a number.
     """
     torch.manual_seed(seed)
-    network = build(shape, spec).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network: nn.Module = build(shape, spec)
+    start_from(network, spec)
+    network = on_device(network, device)
     task = TaskLoss(tasks).to(device)
     learnt = [{"params": list(p), **more} for p, more in ((network.parameters(), {}), (task.parameters(), NO_DECAY))]
     optimiser = torch.optim.AdamW(learnt, lr=spec["learning_rate"], weight_decay=spec["weight_decay"])
@@ -206,7 +210,7 @@ def _epoch(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(spec, epoch * len(parts) + number, len(parts))
         batch = rows.take(places)
-        images, masks = augment(batch.images, batch.masks, STRENGTHS[spec["augment"]], rng)
+        images, masks = vary(batch.images, batch.masks, spec, rng)
         with autocast(images.device):
             outputs = network(images.contiguous(memory_format=torch.channels_last_3d), batch.clinical)
         where_rows = torch.as_tensor(places, device=images.device)

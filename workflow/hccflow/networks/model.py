@@ -18,10 +18,11 @@ from hccflow.errors import FreezeError, TableError
 from hccflow.models.encoding import Encoding
 from hccflow.models.fold import Fold
 from hccflow.models.preparation import Preparation, prepare
-from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops
-from hccflow.networks.device import choose_device
+from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops, view
+from hccflow.networks.device import choose_device, on_device
 from hccflow.networks.heads import Head, Tasks
 from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
+from hccflow.networks.pretrained import origin
 from hccflow.networks.registry import Shape, build
 from hccflow.networks.risk import RiskScale, learn_risk_scale, score_of
 from hccflow.networks.state import load_weights, read_tensors, write_tensors
@@ -80,7 +81,7 @@ class NetworkModel:
         device = choose_device(self.spec["device"])
         found = []
         for network, scales in zip(self.networks, self.scales, strict=True):
-            out = outputs_of(network.to(device), rows.to(device), self.spec["batch_size"])
+            out = outputs_of(on_device(network, device), rows.to(device), self.spec["batch_size"])
             scores = {name: score_of(head, out[name], scales.get(name)) for name, head in self.heads.items()}
             found.append({**scores, "features": out["features"].cpu().numpy()})
         return found
@@ -98,7 +99,7 @@ class NetworkModel:
     def predict_all(
         self, subjects: pd.DataFrame, features: pd.DataFrame | None
     ) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Scores of rows of tables by endpoint, NaN with a reason for rows that have no crop.
+        """Scores of rows of tables by endpoint, NaN with a reason for rows that have no crop that it takes.
 
         `features` is the table of crops (`hccflow.networks.crops.crop_table`).
         """
@@ -108,7 +109,7 @@ class NetworkModel:
         if usable.any():
             for name, values in self.score(x[usable], crops).items():
                 scores[name][usable] = values
-        return scores, ["" if ok else "no crop" for ok in usable]
+        return scores, list(crops.reasons)
 
     def predict(self, subjects: pd.DataFrame, features: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
         """Scores of rows for the model's own endpoint; see `predict_all`."""
@@ -120,7 +121,7 @@ class NetworkModel:
         if crops is None:
             raise TableError("the model needs crops", where="--crops", expected=f"crop-{self.spec['crop']}")
         subjects = subjects.reset_index(drop=True)
-        found = read_crops(subjects, crops)
+        found = view(read_crops(subjects, crops), self.spec)
         if found.images.shape[1:] != (self.shape.channels, *self.shape.size[::-1]):
             raise TableError(
                 "crops do not fit the network", where="--crops", expected=self.shape,
@@ -128,10 +129,14 @@ class NetworkModel:
             )  # fmt: skip
         return self.encoding.encode(subjects, None)[0], found
 
+    def _recorded(self) -> dict[str, Any]:
+        """Entry of the configuration without the place of a file on this machine."""
+        return {**self.spec, "pretrained": origin(self.spec)} if self.spec.get("pretrained") else dict(self.spec)
+
     def save(self, folder: Path) -> None:
         """Write ``model.json`` and one ``seed-<n>.safetensors`` per network."""
         data = {
-            "format": FORMAT, "kind": "network", "network": dict(self.spec), "encoding": self.encoding.to_json(),
+            "format": FORMAT, "kind": "network", "network": self._recorded(), "encoding": self.encoding.to_json(),
             "shape": asdict(self.shape), "heads": {name: asdict(head) for name, head in self.heads.items()},
             "preparation": self.preparation.to_json() if self.preparation is not None else None,
             "scaling": {"mean": self.scaling.mean, "sd": self.scaling.sd}, "seeds": len(self.networks),

@@ -1,7 +1,7 @@
-"""Parts that networks are made of: encoder, decoder, pooling and heads, from MONAI's blocks.
+"""Parts that networks are made of: encoder, decoder, pooling and heads, from MONAI's blocks, in 2D or 3D.
 
-Batch normalisation everywhere: instance and group normalisation would divide each case by its own contrast, and the
-amplitude of a tumour's texture is something to learn from.
+Batch normalisation in our own parts: instance and group normalisation would divide each case by its own contrast, and
+the amplitude of a tumour's texture is something to learn from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,18 +24,20 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
+    dims : int
+        2 or 3 spatial dimensions.
     channels : int
         Image channels.
     widths : sequence of int
         Feature maps at each resolution, the full one first.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, dims: int, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = list(widths)
-        first = Convolution(3, channels, widths[0], **BLOCK)
+        first = Convolution(dims, channels, widths[0], **BLOCK)
         deeper = [
-            ResidualUnit(3, before, after, strides=2, subunits=2, **BLOCK)
+            ResidualUnit(dims, before, after, strides=2, subunits=2, **BLOCK)
             for before, after in zip(widths[:-1], widths[1:], strict=True)
         ]
         self.stages = nn.ModuleList([first, *deeper])
@@ -49,17 +52,26 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """U-Net decoder: from the encoder's maps to one logit a voxel."""
+    """U-Net decoder: from the encoder's maps to logits on the full grid.
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    Parameters
+    ----------
+    dims : int
+    widths : sequence of int
+        Feature maps of the encoder at each resolution, the full one first.
+    classes : int
+        Logits a voxel (or pixel).
+    """
+
+    def __init__(self, dims: int, widths: Sequence[int], classes: int) -> None:
         super().__init__()
         pairs = list(zip(widths[::-1][:-1], widths[::-1][1:], strict=True))
-        self.up = nn.ModuleList(UpSample(3, deep, fine, scale_factor=2, mode="deconv") for deep, fine in pairs)
-        self.merge = nn.ModuleList(Convolution(3, 2 * fine, fine, **BLOCK) for _, fine in pairs)
-        self.last = nn.Conv3d(widths[0], 1, kernel_size=1)
+        self.up = nn.ModuleList(UpSample(dims, deep, fine, scale_factor=2, mode="deconv") for deep, fine in pairs)
+        self.merge = nn.ModuleList(Convolution(dims, 2 * fine, fine, **BLOCK) for _, fine in pairs)
+        self.last = Conv[Conv.CONV, dims](widths[0], classes, kernel_size=1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Logits, shape (n, 1, k, j, i)."""
+        """Logits, shape (n, classes, *size)."""
         x = maps[-1]
         for up, merge, skip in zip(self.up, self.merge, list(maps[:-1])[::-1], strict=True):
             x = merge(torch.cat([up(x), skip], dim=1))
@@ -83,17 +95,20 @@ class AttentivePooling(nn.Module):
         self.size = 2 * sum(widths) + widths[-1]
 
     def forward(self, maps: Sequence[Tensor], logits: Tensor) -> Tensor:
-        """Pooled features, shape (n, size)."""
-        weight, pooled = torch.sigmoid(logits.float()), []
-        for place, features in enumerate(maps):
-            if place:
-                weight = functional.avg_pool3d(weight, 2)
-            share = weight.flatten(2).transpose(1, 2) / (weight.sum(dim=(2, 3, 4))[:, :, None] + 1e-3)
+        """Pooled features, shape (n, size); of several logits a pixel (neighbouring slices) the mean probability."""
+        weight, pooled = torch.sigmoid(logits.float()).mean(dim=1, keepdim=True), []
+        average = functional.avg_pool3d if weight.ndim == 5 else functional.avg_pool2d
+        for features in maps:
+            factor = weight.shape[-1] // features.shape[-1]
+            if factor > 1:
+                weight = average(weight, factor)
+            flat = weight.flatten(2)
+            share = flat.transpose(1, 2) / (flat.sum(dim=2)[:, :, None] + 1e-3)
             values = features.float().flatten(2)
             mean = torch.bmm(values, share)[:, :, 0]
             variance = torch.bmm(values**2, share)[:, :, 0] - mean**2
             pooled += [mean, (variance.clamp(min=0) + 1e-6).sqrt()]
-        return torch.cat([*pooled, maps[-1].float().mean(dim=(2, 3, 4))], dim=1)
+        return torch.cat([*pooled, maps[-1].float().flatten(2).mean(dim=2)], dim=1)
 
 
 class Heads(nn.Module):
@@ -126,3 +141,32 @@ class Heads(nn.Module):
         features = functional.leaky_relu(self.hidden(torch.cat([self.norm(pooled), clinical], dim=1)), 0.01)
         parts = self.out(self.dropout(features)).split(list(self.heads.values()), dim=1)
         return {n: x[:, 0] if x.shape[1] == 1 else x for n, x in zip(self.heads, parts, strict=True)}, features
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention between the places of a map, whose positions a depthwise convolution tells; residual.
+
+    References
+    ----------
+    Conditional positional encoding: Chu et al., ICLR 2023 (arXiv 2102.10882). The block is MONAI's, as in ViT.
+    """
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        from monai.networks.blocks import TransformerBlock
+
+        self.position = Conv[Conv.CONV, dims](channels, channels, kernel_size=3, padding=1, groups=channels)
+        block: Any = TransformerBlock(channels, 2 * channels, attention_heads(channels))
+        # MONAI makes these for cross-attention, which is not used here: they would never get a gradient
+        block.norm_cross_attn = nn.Identity()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map of the same shape."""
+        tokens = (x + self.position(x)).flatten(2).transpose(1, 2)
+        return self.block(tokens).transpose(1, 2).reshape(x.shape)
+
+
+def attention_heads(channels: int) -> int:
+    """Heads of 32 channels, as in Swin, or the next smaller number that divides the channels."""
+    return next(n for n in range(max(1, channels // 32), 0, -1) if channels % n == 0)

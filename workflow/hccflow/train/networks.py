@@ -17,17 +17,18 @@ from hccflow.freeze import split_digest
 from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import FITS, Development
 from hccflow.models.targets import Target
-from hccflow.networks.crops import Crops, read_crops
+from hccflow.networks.crops import Crops, read_crops, view
 from hccflow.networks.device import choose_device, prepare
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.model import Fitted, fit_network
 from hccflow.networks.options import check_network
+from hccflow.networks.pretrained import origin
 from hccflow.provenance import code_digest, digest_of
 from hccflow.tables import read_table, write_table, write_text
 from hccflow.train.training import Training, conclude, development, judge
 
 log = logging.getLogger(__name__)
-LIBRARIES = ("numpy", "pandas", "torch", "monai", "safetensors")
+LIBRARIES = ("numpy", "pandas", "torch", "monai", "segmentation-models-pytorch", "safetensors")
 
 
 def train_fold(
@@ -150,7 +151,10 @@ def train_network(
     spread = {head: round(float(np.mean([fact["seed_sd"][head] for fact in facts])), 6) for head in tasks.heads}
     weights = [column for column in map(str, fitted.history) if column.startswith("weight_")]
     learnt = {n.removeprefix("weight_"): float(fitted.history[n].iloc[-1]) for n in weights}
-    more = {"epochs": epochs, "seed_sd": spread, "task_weights": learnt or tasks.weights}
+    more = {
+        "initial_weights": origin(settings["models"][name]["network"]), "epochs": epochs, "seed_sd": spread,
+        "task_weights": learnt or tasks.weights,
+    }  # fmt: skip
     training = conclude(
         name, settings, split, rows, scores, fitted.model, final_fold, selection,
         code=code_digest("train_network"), libraries=LIBRARIES, more=more,
@@ -174,8 +178,8 @@ def _open(
     tasks = tasks_of(settings["models"][name], settings["endpoints"])
     prepare(choose_device(spec["device"]), threads)
     rows, encoding = development(name, settings, subjects, split, endpoints=list(tasks.heads))
-    images = read_crops(rows.rows, crops)
-    rows.scorable = rows.scorable & images.present
+    images = view(read_crops(rows.rows, crops), spec)
+    rows.refuse(images.reasons)
     state = crops.sort_values(KEYS)[[*KEYS, "digest"]].to_numpy().tolist()
     own = {key: value for key, value in settings["models"][name].items() if key != "threshold"}
     about = {

@@ -274,7 +274,7 @@ def _manifest(rows: Development) -> pd.DataFrame:
     known = np.any([target.known for target in rows.targets.values()], axis=0)
     reason = np.select(
         [~rows.train, ~rows.scorable, ~known],
-        ["internal test set", "no features", "endpoint unknown: scored, but teaches nothing"],
+        ["internal test set", rows.reasons, "endpoint unknown: scored, but teaches nothing"],
         default="",
     )
     status = np.select(
