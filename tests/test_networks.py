@@ -269,10 +269,23 @@ def test_a_map_finds_the_blob_and_the_check_with_new_weights_notices_what_was_le
 def test_cases_to_show_are_the_worst_the_median_and_the_best() -> None:
     scores = pd.DataFrame({
         "cohort": "e", "subject": [f"S{i}" for i in range(9)], "session": "", "y_true": 1.0,
-        "y_prob": [0.9, 0.1, 0.5, np.nan, 0.8, 0.2, 0.6, 0.7, 0.3],
+        "y_prob": [0.9, 0.1, 0.5, np.nan, 0.8, 0.2, 0.6, 0.7, 0.3], "endpoint": "response",
+        "risk": np.nan, "time_days": np.nan, "event": np.nan,
     })  # fmt: skip
-    chosen = choose_cases(scores, 1).set_index("chosen")["subject"].to_dict()
+    other = scores.assign(endpoint="mvi", y_prob=0.5)
+    chosen = choose_cases(pd.concat([other, scores]), "response", 1).set_index("chosen")["subject"].to_dict()
     assert chosen == {"worst": "S1", "median": "S6", "best": "S0"}
+
+
+def test_cases_of_a_survival_endpoint_are_chosen_by_their_pairs_in_the_wrong_order() -> None:
+    scores = pd.DataFrame({
+        "cohort": "e", "subject": ["A", "B", "C", "D", "E"], "session": "", "endpoint": "os", "y_true": np.nan,
+        "y_prob": np.nan, "time_days": [10.0, 20, 30, 40, 5], "event": [1.0, 1, 0, 1, 0], "risk": [0.0, 3, 1, 1, 9],
+    })  # fmt: skip
+    chosen = choose_cases(scores, "os", 1).set_index("chosen")
+    # pairs: A-B, A-C, A-D wrong; B-C, B-D right; C and D are not comparable, and E's time is censored first
+    assert chosen["subject"].to_dict() == {"worst": "A", "median": "C", "best": "B"}
+    assert chosen["error"].tolist() == pytest.approx([1.0, 0.5, 1 / 3])
 
 
 # Crops
@@ -483,13 +496,14 @@ def test_the_command_explains_seen_cases_by_the_fold_that_has_not_seen_them(
         "explain", "--train", str(trained["root"] / "deep"), "--crops", str(trained["root"] / "dev" / "crop-box"),
         "--subjects", str(tmp_path / "subjects.tsv"), "--predictions", str(tmp_path / "scores.tsv"),
         "--settings", given, "--cases", "1", "--out", str(tmp_path / "cam"),
+        "--features", str(tmp_path / "features.tsv"),
     ])  # fmt: skip
     assert code == 0
     table = read_table(tmp_path / "cam" / "cam.tsv")
     assert len(table) == 6
     assert set(table["chosen"]) == {"worst", "median", "best"}
     assert len(list((tmp_path / "cam").glob("*_cam.png"))) == 3
-    assert read_table(tmp_path / "cam" / "features.tsv").empty
+    assert read_table(tmp_path / "features.tsv").empty
 
 
 def test_corrupted_weights_and_lost_crops_are_refused(trained: dict[str, Any], tmp_path: Path) -> None:

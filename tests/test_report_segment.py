@@ -80,7 +80,8 @@ def _network(root: Path, model: str, cohort: str) -> None:
     found = [
         {
             "cohort": cohort, "subject": subject, "session": "", "chosen": chosen, "kind": "oof", "fold": 0,
-            "y_true": y, "y_prob": p, "method": method,
+            "y_true": y, "y_prob": p, "error": abs(y - p), "endpoint": "response",
+            "explains": "event" if p >= 0.5 else "no event", "method": method,
             "energy_in_mask": 0.4, "mask_fraction": 0.05, "randomised_correlation": 0.1,
             "reason": "",
         }
@@ -260,9 +261,11 @@ def test_maps_show_failures_first_and_the_check_beside_them(tree: tuple[Path, di
     assert [(row.cells[0].text, row.cells[1].text) for row in rows] == [
         ("D001", "worst"), ("D000", "worst"), ("D002", "median"), ("D003", "best")
     ]  # fmt: skip
-    undefined = rows[1].cells[4]
+    assert [cell.text for cell in rows[1].cells[2:4]] == ["label 1", "probability 0.05"]
+    assert rows[1].cells[4].text.endswith(": no event")
+    undefined = rows[1].cells[5]
     assert undefined == Cell("–", "nothing speaks for the answer")
-    assert [cell.text for cell in rows[0].cells[4:]] == ["0.40", "0.40", "0.05", "0.10", "0.10"]
+    assert [cell.text for cell in rows[0].cells[5:]] == ["0.40", "0.40", "0.05", "0.10", "0.10"]
     gallery = next(block for block in part.blocks if isinstance(block, Gallery))
     assert [figure.caption.split(",")[0] for figure in gallery.figures] == ["Worst: D001", "Median: D002", "Best: D003"]
 

@@ -47,6 +47,7 @@ rule explain:
         predictions="<results>/validate/{cohort}/{model}.predictions.tsv",
     output:
         folder=directory("<results>/validate/{cohort}/{model}.cam"),
+        features="<results>/validate/{cohort}/{model}.features.tsv",
     log:
         "<logs>/validate/{cohort}/{model}.cam.log",
     benchmark:
@@ -65,7 +66,8 @@ rule explain:
         train=subpath(input.freeze, parent=True),
     shell:
         "python -m hccflow explain --train {params.train:q} --crops {params.crops:q} --subjects {input.subjects:q}"
-        " --predictions {input.predictions:q} --settings {params.settings:q} --out {output.folder:q} 2>&1 | tee {log:q}"
+        " --predictions {input.predictions:q} --settings {params.settings:q} --out {output.folder:q}"
+        " --features {output.features:q} 2>&1 | tee {log:q}"
 
 
 rule validate:

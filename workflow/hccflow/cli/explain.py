@@ -1,7 +1,8 @@
 """What a frozen network looked at in a cohort: maps of its worst, median and best cases, and its deep features.
 
-Writes cam.tsv (with the share of each map inside the region of interest and the check with randomised weights), one
-picture a case, and features.tsv: deep features of the cases that the final networks have not seen.
+Writes cam.tsv (a row for each case, endpoint and method, with the share of the map inside the region of interest and
+the check with randomised weights, or why there is no map) and one picture a case; and a table of the deep features of
+the cases that the final networks have not seen.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
     parser.add_argument("--cases", type=int, default=3, help="cases of each group")
     parser.add_argument("--threads", type=int, default=1, help="threads on the CPU")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the maps to make")
+    parser.add_argument("--features", type=Path, required=True, help="table of deep features to make")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,4 +45,4 @@ def run(args: argparse.Namespace) -> None:
     explain_cohort(args.train, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
     unseen = scores.loc[scores["kind"] == ScoreKind.FROZEN.value, KEYS].drop_duplicates()
     features = deep_features(load_network(args.train / "model"), subjects.merge(unseen, on=KEYS), crops)
-    write_table(features, args.out / "features.tsv", sort_by=KEYS)
+    write_table(features, args.features, sort_by=KEYS)

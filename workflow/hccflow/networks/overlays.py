@@ -20,34 +20,58 @@ from hccflow.tables import write_table
 
 NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 COLUMNS = [
-    *(*KEYS, "chosen", "kind", "fold", "y_true", "y_prob"),
-    *("method", "energy_in_mask", "mask_fraction", "randomised_correlation", "reason"),
+    *(*KEYS, "chosen", "kind", "fold", "y_true", "y_prob", "risk", "time_days", "event", "error"),
+    *("endpoint", "explains", "method", "energy_in_mask", "mask_fraction", "randomised_correlation", "reason"),
 ]
 
 
-def choose_cases(scores: pd.DataFrame, each: int) -> pd.DataFrame:
-    """Take the worst, the median and the best `each` cases by the distance of probability and label.
+def choose_cases(scores: pd.DataFrame, endpoint: str, each: int) -> pd.DataFrame:
+    """Take the worst, the median and the best `each` cases by how wrong their score is for an endpoint.
+
+    For a binary endpoint that is the distance of probability and label; for a survival endpoint the share of the
+    comparable pairs of a case, those in which the earlier of two times is an event, that its risk puts in the wrong
+    order (of equal risks half).
 
     Parameters
     ----------
     scores : pandas.DataFrame
-        Schema `predictions`; rows without label or score are left out, of several repeats the first is taken.
+        Schema `predictions`; rows without outcome or score are left out, of several repeats the first is taken.
+    endpoint : str
+    each : int
+        Cases of each group.
     """
-    known = scores[scores["y_true"].notna() & scores["y_prob"].notna()].drop_duplicates(KEYS)
-    error = (known["y_true"].astype(float) - known["y_prob"]).abs()
-    order = known.loc[error.sort_values(kind="stable").index]
+    own = scores[scores["endpoint"] == endpoint]
+    binary = own["y_true"].notna() & own["y_prob"].notna()
+    known = own[binary | (own["risk"].notna() & own["time_days"].notna() & own["event"].notna())].drop_duplicates(KEYS)
+    error = (known["y_true"].astype(float) - known["y_prob"]).abs() if binary.any() else _discordance(known)
+    known = known.assign(error=error.round(6))
+    order = known.loc[error.dropna().sort_values(kind="stable").index]
     middle = max(0, (len(order) - each) // 2)
     groups = {"worst": order.iloc[::-1][:each], "median": order.iloc[middle : middle + each], "best": order[:each]}
     parts = [rows.assign(chosen=name) for name, rows in groups.items()]
     return pd.concat(parts).drop_duplicates(KEYS).reset_index(drop=True)
 
 
+def _discordance(rows: pd.DataFrame) -> pd.Series:
+    """Share of each row's comparable pairs that are in the wrong order; NaN where it has none."""
+    days, risk = rows["time_days"].to_numpy(float), rows["risk"].to_numpy(float)
+    event = rows["event"].to_numpy(float) == 1
+    first = (days[:, None] < days[None, :]) & event[:, None]  # the row's event came before the column's time
+    wrong = np.where(risk[:, None] == risk[None, :], 0.5, (risk[:, None] < risk[None, :]).astype(float)) * first
+    pairs = first.sum(axis=1) + first.sum(axis=0)
+    share = (wrong.sum(axis=1) + wrong.sum(axis=0)) / np.where(pairs > 0, pairs, np.nan)
+    return pd.Series(share, index=rows.index)
+
+
 def explain_cohort(
     train: Path, subjects: pd.DataFrame, crops: pd.DataFrame, scores: pd.DataFrame, out: Path, *, each: int, seed: int
 ) -> pd.DataFrame:
-    """Write ``cam.tsv`` and one picture a case for a cohort.
+    """Write ``cam.tsv`` and one picture a case for a cohort: a map of every head by every method.
 
-    A training case is explained by the networks of the fold that has not seen it, every other one by the final ones.
+    A head of a binary endpoint is explained towards the answer that it gave (the event from a probability of 0.5, else
+    its absence), one of a survival endpoint towards a higher risk; ``explains`` says which. A map that cannot be made,
+    or that says nothing, is a row with its reason. A training case is explained by the networks of the fold that has
+    not seen it, every other one by the final ones.
 
     Parameters
     ----------
@@ -62,7 +86,8 @@ def explain_cohort(
     seed : int
         Seed of the randomised weights.
     """
-    chosen = choose_cases(scores, each)
+    endpoint = load_network(train / "model").head
+    chosen = choose_cases(scores, endpoint, each)
     models: dict[Path, NetworkModel] = {}
     rows = []
     for place, record in enumerate(chosen.to_dict("records")):
@@ -74,20 +99,23 @@ def explain_cohort(
         one = subjects.merge(pd.DataFrame([{key: case[key] for key in KEYS}]), on=KEYS)
         x, found = model.inputs(one, crops)
         row = model.rows(x, found)
-        sign = 1.0 if case["y_prob"] >= 0.5 else -1.0
-        results = {m: explain(model.networks, row, model.head, sign, seed + 1000 * place, m) for m in METHODS}
+        answers, _ = model.scores(model.outputs(row))
+        results: dict[tuple[str, str], Explanation] = {}
+        for head, about in model.heads.items():
+            sign = -1.0 if not about.survival and answers[head][0] < 0.5 else 1.0
+            told = "higher risk" if about.survival else ("event" if sign > 0 else "no event")
+            for method in METHODS:
+                result = explain(model.networks, row, head, sign, seed + 1000 * place, method)
+                results[head, method] = result
+                rows.append({
+                    **case, "endpoint": head, "explains": told, "method": method,
+                    "energy_in_mask": result.energy_in_mask, "mask_fraction": result.mask_fraction,
+                    "randomised_correlation": result.randomised_correlation, "reason": result.reason,
+                })  # fmt: skip
         name = case_file(case["subject"], case["session"], "cam", desc=case["chosen"], ext=".png").name
         _draw(row, results, case, out / name)
-        rows += [
-            {
-                **case, "method": method, "energy_in_mask": result.energy_in_mask,
-                "mask_fraction": result.mask_fraction, "randomised_correlation": result.randomised_correlation,
-                "reason": result.reason,
-            }
-            for method, result in results.items()
-        ]  # fmt: skip
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
-    write_table(table, out / "cam.tsv", sort_by=["chosen", *KEYS, "method"])
+    write_table(table, out / "cam.tsv", sort_by=["chosen", *KEYS, "endpoint", "method"])
     return table
 
 
@@ -116,7 +144,7 @@ def _judge(train: Path, case: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _draw(row: Rows, results: Mapping[str, Explanation], case: Mapping[str, Any], path: Path) -> None:
+def _draw(row: Rows, results: Mapping[tuple[str, str], Explanation], case: Mapping[str, Any], path: Path) -> None:
     """One picture: every channel in the slice with most of the region, its outline, and the maps over the first one."""
     import matplotlib as mpl
 
@@ -127,9 +155,11 @@ def _draw(row: Rows, results: Mapping[str, Explanation], case: Mapping[str, Any]
     k = int(mask.sum(axis=(1, 2)).argmax())
     images = row.images[0].cpu().numpy()
     titles = [f"channel {channel + 1}" for channel in range(len(images))]
-    for method, result in results.items():
+    several = len({head for head, _ in results}) > 1
+    for (head, method), result in results.items():
         energy = "undefined" if result.energy_in_mask is None else f"{result.energy_in_mask:.2f}"
-        titles.append(f"{NAMES[method]}\nin mask {energy}, chance {result.mask_fraction:.2f}")
+        name = f"{NAMES[method]}, {head}" if several else NAMES[method]
+        titles.append(f"{name}\nin mask {energy}, chance {result.mask_fraction:.2f}")
     figure, axes = plt.subplots(1, len(titles), figsize=(2.3 * len(titles), 3.0), layout="constrained")
     maps: list[Explanation | None] = [None] * len(images) + list(results.values())
     for place, (axis, title, over) in enumerate(zip(axes, titles, maps, strict=True)):
@@ -141,9 +171,16 @@ def _draw(row: Rows, results: Mapping[str, Explanation], case: Mapping[str, Any]
         axis.contour(mask[k], [0.5], colors="#4dd0a8", linewidths=1.2)
         axis.set_title(title, fontsize=8)
         axis.set_axis_off()
-    figure.suptitle(f"{case['chosen']}: label {int(case['y_true'])}, probability {case['y_prob']:.2f}", fontsize=9)
+    figure.suptitle(f"{case['chosen']}: {_answer(case)}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part.{path.name}")
     figure.savefig(part, dpi=110, metadata={"Software": None})
     plt.close(figure)
     part.replace(path)
+
+
+def _answer(case: Mapping[str, Any]) -> str:
+    """Outcome and score of a case in words."""
+    if pd.notna(case["y_prob"]):
+        return f"label {int(case['y_true'])}, probability {case['y_prob']:.2f}"
+    return f"{'event' if case['event'] == 1 else 'no event'} at {case['time_days']:.0f} days, risk {case['risk']:.2f}"

@@ -173,7 +173,7 @@ class _Writer:
 
         def validate(name: str) -> dict[str, Any]:
             maps = [m for m, spec in self.declared.items() if spec["kind"] == "network" and name in self.imaged]
-            targets = ["metrics.tsv", *(f"{model}.cam" for model in maps)]
+            targets = ["metrics.tsv", *(f"{model}.{end}" for model in maps for end in ("cam", "features.tsv"))]
             deps = [f"{RESULTS}/enrol", *self.features([EACH]), f"{RESULTS}/train"]
             outs = [f"{RESULTS}/validate/{EACH}"]
             sweeps = self.study.config["experiment"].items()

@@ -143,7 +143,7 @@ def _maps(results: Results, model: str) -> list[Block]:
         shown: list[Figure] = []
         for chosen, cases in ordered(table):
             for case in cases:
-                rows.append(_map_row(chosen, case))
+                rows += _map_rows(results, chosen, case)
             middle = len(cases) // 2 if chosen == "median" else 0
             shown += [
                 figure for case in cases[middle : middle + 1] for figure in _picture(results, source, chosen, case[0])
@@ -155,14 +155,15 @@ def _maps(results: Results, model: str) -> list[Block]:
         return []
     inside = [f"{name}: in region" for name in METHODS.values()]
     random = [f"{name}: random weights" for name in METHODS.values()]
-    columns = ["Case", "Chosen as", "Label", "Probability", *inside, "Chance", *random]
-    maps = Table(f"maps_{model}", caption("network_maps", model=label), columns, rows, sources, ("Chosen as",))
+    columns = ["Case", "Chosen as", "Outcome", "Score", "Explains", *inside, "Chance", *random]
+    texts = ("Chosen as", "Outcome", "Score", "Explains")
+    maps = Table(f"maps_{model}", caption("network_maps", model=label), columns, rows, sources, texts)
     return [maps, *galleries]
 
 
 def ordered(table: pd.DataFrame) -> list[tuple[str, list[list[dict[str, Any]]]]]:
     """Rows of the worst, the median and the best cases, case by case; the most extreme first."""
-    table = table.assign(error=(table["y_true"] - table["y_prob"]).abs()).fillna({"session": "", "reason": ""})
+    table = table.fillna({"session": "", "reason": ""})
     table = table.sort_values(["error", "subject", "session"], kind="stable", ascending=[False, True, True])
     found = []
     for chosen in CHOSEN:
@@ -172,13 +173,27 @@ def ordered(table: pd.DataFrame) -> list[tuple[str, list[list[dict[str, Any]]]]]
     return found
 
 
-def _map_row(chosen: str, case: list[dict[str, Any]]) -> Row:
-    """One case: what it was chosen as, its score, and both maps."""
-    one, first = {row["method"]: row for row in case}, case[0]
-    cells = [Cell(_who(first)), Cell(chosen), Cell(f"{int(first['y_true'])}"), Cell(number(first["y_prob"]))]
-    cells += [_share(one.get(method), "energy_in_mask") for method in METHODS]
-    cells += [Cell(number(first["mask_fraction"]))]
-    return Row([*cells, *(_share(one.get(method), "randomised_correlation") for method in METHODS)])
+def _map_rows(results: Results, chosen: str, case: list[dict[str, Any]]) -> list[Row]:
+    """One case: what it was chosen as, its score, and both maps of each endpoint."""
+    rows, first = [], case[0]
+    for endpoint in dict.fromkeys(row["endpoint"] for row in case):
+        one = {row["method"]: row for row in case if row["endpoint"] == endpoint}
+        some = next(iter(one.values()))
+        told = f"{results.label('endpoints', endpoint)}: {some['explains']}"
+        outcome, score = _answer(first)
+        cells = [Cell(_who(first)), Cell(chosen), Cell(outcome), Cell(score), Cell(told)]
+        cells += [_share(one.get(method), "energy_in_mask") for method in METHODS]
+        cells += [Cell(number(some["mask_fraction"]))]
+        rows.append(Row([*cells, *(_share(one.get(method), "randomised_correlation") for method in METHODS)]))
+    return rows
+
+
+def _answer(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Outcome and score of a case for the model's own endpoint, in words."""
+    if missing(row.get("y_prob")):
+        what = "event" if row["event"] == 1 else "no event"
+        return f"{what}, day {row['time_days']:.0f}", f"risk {number(row['risk'])}"
+    return f"label {int(row['y_true'])}", f"probability {number(row['y_prob'])}"
 
 
 def _who(row: Mapping[str, Any]) -> str:
@@ -199,6 +214,6 @@ def _picture(results: Results, table: str, chosen: str, row: Mapping[str, Any]) 
     path = results.path(source)
     if path is None:
         return []
-    text = f"{chosen.capitalize()}: {_who(row)}, label {int(row['y_true'])}, probability {number(row['y_prob'])}."
+    text = f"{chosen.capitalize()}: {_who(row)}, {', '.join(_answer(row))}."
     alt = f"Crop of {_who(row)} with class activation maps"
     return [Figure(text, alt, [source], uri=picture_uri(path))]
