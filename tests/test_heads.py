@@ -199,8 +199,10 @@ def test_tasks_that_cannot_be_learnt_are_refused(tasks: dict[str, Any], own: str
 
 
 def test_what_a_network_learns_is_read_from_the_simplest_form() -> None:
-    plain = {"endpoint": "rfs", "network": {}}
+    plain = {"endpoint": "rfs", "network": {"architecture": "multitask_encoder"}}
     assert tasks_of(plain, ENDPOINTS) == Tasks({"rfs": Head("cox", 1.0)}, 0.5)
+    plain["network"] = {"architecture": "resnet"}  # without a segmentation path
+    assert tasks_of(plain, ENDPOINTS) == Tasks({"rfs": Head("cox", 1.0)})
     full = model("mvi", os={"loss": "discrete", "intervals_days": [100, 200]}, mvi=2, rfs=0, weighting="uncertainty")
     assert tasks_of(full, ENDPOINTS) == Tasks(
         {"mvi": Head("bce", 2.0), "os": Head("discrete", 1.0, (100.0, 200.0))}, 0.0, True
