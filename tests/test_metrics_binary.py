@@ -439,3 +439,12 @@ def test_too_many_undefined_draws_give_no_interval():
     draws[:6] = np.nan
     assert percentile_interval(draws) is None
     assert bca_interval(1.0, np.ones(50), np.zeros(10)) is None
+
+
+def test_extreme_probabilities_have_an_intercept_or_a_reason():
+    y = np.array([0.0, 1, 0, 1, 1, 0, 0, 1])
+    tiny = cal.in_the_large(y, np.full(8, 1e-300))
+    assert tiny.value == pytest.approx(-np.log(1e-300), rel=1e-9)  # half of them have the event
+    sure = cal.in_the_large(y, np.where(np.arange(8) < 4, 1e-300, 1 - 1e-16))
+    assert sure.value is None
+    assert "extreme" in sure.reason

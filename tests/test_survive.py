@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -528,3 +529,28 @@ def test_scores_of_half_the_cohort_are_also_compared_on_the_common_half() -> Non
     assert on_common["value"] == pytest.approx(one(alone, "auc_t", model="good", comparator="", at=365)["value"])
     assert on_common["n"] == 60
     assert one(metrics, "auc_t", model="good", comparator="", at=365)["n"] == 120
+
+
+@pytest.mark.parametrize(
+    ("change", "metric", "reason"),
+    [
+        (lambda t: t.assign(y_prob=1 - t["time_days"] / 3000, event=1), "cox_hr", "monotone likelihood"),
+        (lambda t: t.assign(entry_days=t["time_days"] - 0.5), "cox_coef", "constant, or a combination"),
+        (lambda t: t.assign(event=0), "rmst", "variance is zero"),
+        (lambda t: t.assign(time_days=0.0), "cox_log_time_coef", "time 0 has no logarithm"),
+    ],
+)
+def test_what_has_no_number_has_a_reason_and_no_warning(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], metric: str, reason: str
+) -> None:
+    out = by_hand(tmp_path, change(make_table(n=40)), covariates=["age"], cut={"good": 0.5}, times=[0, 180], tau=180)
+    table = read_table(out / "metrics.tsv", "metrics")  # refuses infinite numbers
+    rows = table[(table["metric"] == metric) & (table["model"] == "good")]
+    assert rows["reason"].str.contains(reason).any()
+    assert (table.loc[table["value"].isna(), "reason"] != "").all()
+
+
+def test_an_absurd_score_is_refused() -> None:
+    table = make_table()
+    with pytest.raises(TableError, match="absurd number"):
+        analyse(table.assign(risk=np.where(table["subject"] == "P001", 1e300, 0.5)), SETTINGS)

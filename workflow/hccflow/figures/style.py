@@ -46,9 +46,9 @@ def house_style() -> AbstractContextManager[None]:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text in lines of at most `width` characters where it can be broken: after spaces, underscores, hyphens."""
+    """Text in lines of at most `width` characters: broken after spaces, underscores, hyphens, inside a longer word."""
     lines = [""]
-    for part in re.findall(r"[^ _-]*[ _-]*", text):
+    for part in re.findall(rf"[^ _-]{{1,{width}}}[ _-]*|[ _-]+", text):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part

@@ -311,7 +311,7 @@ def _forest(part: pd.DataFrame, path: Path, where: Mapping[str, str], labels: Ma
         return False
     lines: list[tuple[str, pd.Series | None]] = []
     for model, rows in part.groupby("model", sort=True):
-        lines.append((labels.get(str(model), str(model)), None))
+        lines.append((wrapped(labels.get(str(model), str(model)), 36), None))
         first = (rows["group"] != "score").astype(int)
         for _, line in rows.assign(first=first).sort_values(["first", "group"]).iterrows():
             name, _, value = str(line["group"]).partition("=")

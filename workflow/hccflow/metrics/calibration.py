@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
 
@@ -27,6 +28,8 @@ from hccflow.metrics.inputs import (
     single_class,
 )
 
+#: Sum of exp(-|linear predictor|), nearly the information on an intercept, below which it has no finite error.
+NO_INFORMATION = 1e-10
 #: Fewest rows, and fewest different scores, from which a flexible calibration curve is drawn.
 CURVE_ROWS, CURVE_SCORES = 50, 10
 
@@ -97,7 +100,7 @@ def fit_logistic(y: Floats, lp: Floats, *, slope: bool = True) -> LogisticFit:
     """
     X = np.column_stack([np.ones_like(lp), lp]) if slope else np.ones((len(lp), 1))
     offset = np.zeros_like(lp) if slope else lp
-    theta = np.zeros(X.shape[1])
+    theta = np.zeros(X.shape[1]) if slope else np.array([_offset_root(y, lp)])
 
     def loglik(at: Floats) -> float:
         eta = offset + X @ at
@@ -118,6 +121,12 @@ def fit_logistic(y: Floats, lp: Floats, *, slope: bool = True) -> LogisticFit:
     return LogisticFit(float(theta[0]), float(theta[1]) if slope else 1.0, inverse)
 
 
+def _offset_root(y: Floats, lp: Floats) -> float:
+    """Intercept at which the expected events are those observed; a bracketed root, since Newton's steps overshoot."""
+    low, high = -float(lp.max()) - 40, -float(lp.min()) + 40
+    return float(brentq(lambda a: float((y - expit(lp + a)).sum()), low, high))
+
+
 def in_the_large(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
     """Calibration in the large: intercept of a logistic model with logit(p) as offset; 0 = right on average.
 
@@ -127,6 +136,8 @@ def in_the_large(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate
     n, events, lp = len(labels), int(labels.sum()), safe_logit(scores)
     if reason := no_logistic_fit(labels, lp, slope=False):
         return undefined(reason, n=n, n_events=events)
+    if float((np.exp(-np.abs(lp + _offset_root(labels, lp)))).sum()) < NO_INFORMATION:
+        return undefined("the scores are so extreme that the intercept has no finite error", n=n, n_events=events)
     fit = fit_logistic(labels, lp, slope=False)
     return _wald(fit.intercept, fit.covariance[0, 0], 0.0, n, events, level)
 

@@ -20,8 +20,12 @@ from hccflow.metrics.estimate import Estimate, undefined
 Array = np.ndarray[Any, Any]
 #: Curvature left at the end, relative to the start, below which the likelihood is flat: it has no maximum there.
 FLAT = 1e-6
+#: Log hazard ratio between the extremes of a covariate beyond which it is on its way to infinity.
+FURTHEST = 100.0
 #: Share of a covariate's variance that the others must leave unexplained.
 ALIASED = 1e-9
+#: Subjects with delayed entry up to which risk sets are summed one by one: differences of sums lose small ones.
+DENSE = 3000
 MONOTONE = "monotone likelihood: the covariate separates the events, no finite estimate exists"
 
 
@@ -50,7 +54,11 @@ class RiskSets:
         self.first = np.searchsorted(self.time, self.times, "left")
         self.entry = None if entry is None else np.asarray(entry, float)[order]
         self.late: tuple[Array, Array] | None = None
-        if self.entry is not None:
+        self.members: Array | None = None
+        if self.entry is not None and time.size <= DENSE:
+            at = self.times[:, None]
+            self.members = ((self.entry < at) & (self.time >= at)).astype(float)
+        elif self.entry is not None:
             by_entry = np.argsort(self.entry, kind="stable")
             self.late = by_entry, np.searchsorted(self.entry[by_entry], self.times, "left")
         rank = np.arange(self.dead.size) - np.repeat(np.cumsum(self.count) - self.count, self.count)
@@ -59,6 +67,9 @@ class RiskSets:
 
     def _at_events(self, values: Array) -> Array:
         """Sum of `values` (n, …) over the risk set of each distinct event time."""
+        if self.members is not None:
+            flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+            return (self.members @ flat).reshape(self.times.size, *values.shape[1:])
         tail = np.zeros((len(values) + 1, *values.shape[1:]))
         tail[:-1] = np.cumsum(values[::-1], axis=0)[::-1]
         total = tail[self.first]
@@ -84,9 +95,11 @@ class RiskSets:
         for values in (risk, weighted, squares):
             part = self.fraction.reshape(-1, *[1] * (values.ndim - 1)) * self._among_dead(values)[self.where]
             sums.append(self._at_events(values)[self.where] - part)
-        mean = sums[1] / sums[0][:, None]
-        spread = sums[2] / sums[0][:, None, None] - mean[:, :, None] * mean[:, None, :]
-        return np.log(sums[0]) + shift, mean, spread
+        # Far out on the way of a monotone likelihood a sum underflows; who asks looks whether the result is finite.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = sums[1] / sums[0][:, None]
+            spread = sums[2] / sums[0][:, None, None] - mean[:, :, None] * mean[:, None, :]
+            return np.log(sums[0]) + shift, mean, spread
 
     def evaluate(self, beta: Array) -> tuple[float, Array, Array]:
         """Log partial likelihood, its gradient and the information."""
@@ -217,6 +230,7 @@ def fit_cox(
     sets = RiskSets(Z[:, keep], time, event, entry, weights, ties)
     beta, loglik, information = _newton(sets, ridge)
     flat = _flat(information, start[np.ix_(keep, keep)] + ridge * np.eye(beta.size))
+    flat |= np.abs(beta) * np.ptp(Z[:, keep], axis=0) > FURTHEST
     coef, covariance = np.full(len(names), np.nan), np.full((len(names), len(names)), np.nan)
     kept = np.flatnonzero(keep)
     good = kept[~flat]
@@ -248,7 +262,7 @@ def _newton(sets: RiskSets, ridge: float) -> tuple[Array, float, Array]:
             new = beta + step
             loglik, gradient, information = sets.evaluate(new)
             gain = loglik - ridge / 2 * new @ new - target
-            if gain >= -1e-12 * max(1.0, abs(target)):
+            if np.isfinite(gradient).all() and gain >= -1e-12 * max(1.0, abs(target)):
                 break
             step = step / 2
         beta, target = new, target + gain

@@ -101,8 +101,13 @@ class Curve:
     def restricted_mean(self, tau: float, level: float = 0.95) -> Estimate:
         """Area under S(t) up to `tau` with its Greenwood-type variance (Klein and Moeschberger 2003, 4.5)."""
         value, variance = self.area(tau)
+        count: dict[str, Any] = {"n": self.n, "n_events": int(self.events.sum())}
+        if variance == 0:
+            return Estimate(
+                value, **count, reason="no interval: no event before tau leaves anybody, the variance is zero"
+            )
         half = float(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
-        return Estimate(value, value - half, value + half, "normal", n=self.n, n_events=int(self.events.sum()))
+        return Estimate(value, value - half, value + half, "normal", **count)
 
     def area(self, tau: float) -> tuple[float, float]:
         """Area under S(t) up to `tau`, the last value carried on, and its variance."""

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from hccflow.errors import HccflowError
-from hccflow.metrics.cox import FLAT, MONOTONE
+from hccflow.metrics.cox import FLAT, FURTHEST, MONOTONE
 from hccflow.metrics.estimate import Estimate, undefined
 
 Array = np.ndarray[Any, Any]
@@ -105,7 +105,8 @@ def fit_log_time(x: Array, time: Array, event: Array, *, entry: Array | None = N
     smallest = np.linalg.eigvalsh(start)[0]
     if smallest <= 0 or np.linalg.matrix_rank(start) < 2:
         return LogTimeFit(*nothing, "too few subjects at risk at several event times")
-    if np.linalg.eigvals(np.linalg.solve(start, information)).real.min() < FLAT:
+    widest = float(np.abs(beta[0] + beta[1] * (np.log(at) - centre)).max() * np.ptp(z))
+    if np.linalg.eigvals(np.linalg.solve(start, information)).real.min() < FLAT or widest > FURTHEST:
         return LogTimeFit(*nothing, MONOTONE)
     # Back from the standardised covariate and the centred logarithm.
     back = np.array([[1.0, -centre], [0.0, 1.0]]) / scale

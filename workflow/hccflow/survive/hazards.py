@@ -151,7 +151,11 @@ def _ratio(value: Estimate, unit: float = 1.0) -> Estimate:
         return value
     with np.errstate(over="ignore"):
         limits = [None if v is None else float(np.exp(v * unit)) for v in (value.value, value.ci_low, value.ci_high)]
-    return Estimate(limits[0], limits[1], limits[2], value.ci_method, value.p, value.n, value.n_events, value.reason)
+    ends = [None if v is None or not np.isfinite(v) else v for v in limits]
+    reason = value.reason
+    if ends != limits:
+        reason = "; ".join(text for text in (reason, "a ratio beyond the range of numbers is left out") if text)
+    return Estimate(ends[0], ends[1], ends[2], value.ci_method, value.p, value.n, value.n_events, reason)
 
 
 def _added(sample: Sample, settings: Settings, X: pd.DataFrame, clinical: list[str]) -> Estimate:

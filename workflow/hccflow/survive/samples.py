@@ -15,6 +15,8 @@ from hccflow.models.encoding import transformed
 from hccflow.survive.settings import Settings
 
 Array = np.ndarray[Any, Any]
+#: Scores and covariates beyond this are no measurements, and their squares no numbers.
+LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ def collect(table: pd.DataFrame, settings: Settings) -> list[Sample]:
         table[name] = table[name].fillna("").astype(str) if name in table else ""
     for name in ("y_prob", "risk", "horizon_days", "entry_days", "time_days", "event"):
         table[name] = table[name].astype("float64") if name in table else np.nan
+    for name in ("y_prob", "risk", *settings.covariates):
+        if pd.api.types.is_numeric_dtype(table[name]) and (table[name].abs() > LARGEST).any():
+            found = table.loc[table[name].abs().idxmax(), name]
+            raise TableError(f"column '{name}' has an absurd number", expected=f"at most {LARGEST:g}", found=found)
     samples = []
     for (study, endpoint, cohort, model), rows in table.groupby(["study", "endpoint", "cohort", "model"], sort=True):
         samples.append(_sample(rows, str(study), str(endpoint), str(cohort), str(model), settings))

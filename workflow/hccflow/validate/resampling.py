@@ -165,6 +165,8 @@ def with_interval(estimate: Estimate, draws: Floats, options: Options) -> Estima
     interval = percentile_interval(draws, level=options.level)
     if interval is None:
         return replace(estimate, reason="no interval: too many bootstrap draws are undefined")
+    if interval[0] == interval[1]:
+        return replace(estimate, reason=estimate.reason or "no interval: every bootstrap draw gives the same value")
     return replace(
         estimate, ci_low=interval[0], ci_high=interval[1], ci_method=f"bootstrap percentile, {len(draws)} draws"
     )
