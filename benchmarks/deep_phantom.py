@@ -39,6 +39,7 @@ from hccflow.paths import case_file
 from hccflow.phantom import process, tables
 from hccflow.phantom.anatomy import draw_anatomy
 from hccflow.phantom.cohorts import PRESETS, make_cards
+from hccflow.phantom.contrast import INTERCEPT
 from hccflow.phantom.parameters import Parameters
 from hccflow.phantom.people import Person, people
 from hccflow.phantom.series import geometry
@@ -56,7 +57,10 @@ COHORTS = {"phantom-dev": CohortRole.DEVELOPMENT, "phantom-ext": CohortRole.EXTE
 #: Box and normalisation, as in the study of each shape.
 SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({"size": [24, 24, 16], "spacing_mm": [2.5, 2.5, 4.0]}, {"kind": "organ", "scale": 1.0}),
-    "li2022": ({"size": [24, 24, 16], "spacing_mm": [3.0, 3.0, 4.5]}, {"kind": "zscore", "scale": 1.0}),
+    "li2022": (
+        {"size": [24, 24, 16], "spacing_mm": [3.0, 3.0, 4.5]},
+        {"kind": "window", "window": [-20, 180], "scale": 1.0},
+    ),
     "eob2026": ({"size": [24, 24, 16], "spacing_mm": [3.5, 3.5, 5.0]}, {"kind": "zscore", "scale": 1.0}),
 }
 ENLARGED = 400
@@ -133,7 +137,8 @@ def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Imag
     affine = np.eye(4)
     directions, affine[:3, 3] = geometry(scanner)
     affine[:3, :3] = directions * scanner.spacing_mm
-    images = [make_image(pixels.astype(np.float32) * scanner.slope, affine) for pixels in anatomy.phases.values()]
+    values = [pixels * scanner.slope + INTERCEPT[p.design.modality] for pixels in anatomy.phases.values()]
+    images = [make_image(value.astype(np.float32), affine) for value in values]
     tumour, liver = (make_image(m.astype(np.uint8), affine) for m in (anatomy.tumour, anatomy.liver))
     return images, tumour, liver
 
