@@ -99,8 +99,9 @@ def collect(table: pd.DataFrame, settings: Settings) -> list[Sample]:
         table[name] = table[name].astype("float64") if name in table else np.nan
     for name in ("y_prob", "risk", *settings.covariates):
         if pd.api.types.is_numeric_dtype(table[name]) and (table[name].abs() > LARGEST).any():
-            found = table.loc[table[name].abs().idxmax(), name]
-            raise TableError(f"column '{name}' has an absurd number", expected=f"at most {LARGEST:g}", found=found)
+            raise TableError(
+                f"column '{name}' has an absurd number", expected=f"at most {LARGEST:g}", found=table[name].abs().max()
+            )
     samples = []
     for (study, endpoint, cohort, model), rows in table.groupby(["study", "endpoint", "cohort", "model"], sort=True):
         samples.append(_sample(rows, str(study), str(endpoint), str(cohort), str(model), settings))
