@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -349,6 +352,22 @@ def test_the_frozen_model_holds_no_code(study: SimpleNamespace) -> None:
     assert cases.loc["P9", "reason"] == "not in the training set"
 
 
+def test_the_field_of_view_does_not_move_a_border(study: SimpleNamespace) -> None:
+    """Prediction sees whole volumes, training patches: what a network says of a voxel must not depend on that."""
+    import torch
+
+    from hccflow.segment.nnunet.predictor import Ensemble
+
+    predictor = Ensemble(study.frozen / "model", device="cpu")._predictor
+    network = predictor.network.eval()
+    network.load_state_dict(Ensemble(study.frozen / "model", device="cpu")._weights(0))
+    patch = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 2, 24, 48, 48)).astype(np.float32))
+    wider = torch.nn.functional.pad(patch, (0, 48, 0, 0, 0, 0), value=3.0)
+    with torch.no_grad():
+        alone, among = network(patch), network(wider)
+    assert torch.allclose(alone[..., :8], among[..., :8], atol=1e-4), "far from the seam nothing changes"
+
+
 def test_folds_are_the_study_s_own(study: SimpleNamespace) -> None:
     splits = json.loads((study.frozen / "model" / "splits_final.json").read_text(encoding="utf-8"))
     folds = dataset.folds_of(read_table(study.split))
@@ -452,6 +471,74 @@ def test_a_changed_model_is_refused(study: SimpleNamespace, tmp_path: Path, caps
     volume = make_volume([image_of(np.zeros(SHAPE, np.float32))] * 2, image_of(np.zeros(SHAPE, np.float32)))
     with pytest.raises(FreezeError, match="the weights cannot be read"):
         Ensemble(copied.frozen / "model", device="cpu").probabilities(volume, [1])
+
+
+@pytest.mark.parametrize("damage", ["cut", "code"])
+def test_a_checkpoint_that_is_damaged_or_runs_code_is_refused_before_nnunet_opens_it(
+    damage: str, tmp_path: Path
+) -> None:
+    import torch
+
+    from hccflow.segment.nnunet.training import resume
+
+    path = tmp_path / "checkpoint_latest.pth"
+    torch.save({"run": (tmp_path / "ran").touch} if damage == "code" else {"network_weights": torch.ones(9)}, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    opened: list[str] = []
+    trainer = SimpleNamespace(output_folder=str(tmp_path), load_checkpoint=opened.append)
+    with pytest.raises(FreezeError, match=r"the checkpoint cannot be resumed; where: .*latest.*do: delete it"):
+        resume(trainer)  # type: ignore[arg-type]
+    assert not opened and not (tmp_path / "ran").exists()
+    path.unlink()
+    resume(trainer)  # type: ignore[arg-type]
+    assert not opened, "nothing to resume: the fold begins again"
+
+
+def test_a_demanded_gpu_stops_the_command_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    nobody = SimpleNamespace(data=tmp_path, root=tmp_path, settings=SETTINGS)
+    assert train(nobody, 0, tmp_path / "fold-0", device="cuda") == 2
+    assert "demands a GPU and this machine shows none; where: segment.device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_worker_killed_for_memory_is_told_and_the_same_command_goes_on(
+    study: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.root / "convert" / "dev" / "batch-01"
+    command = (
+        "segment_export", "--folders", folder, "--manifests", folder.with_suffix(".tsv"), "--subjects",
+        study.root / "subjects.tsv", "--split", study.split, "--settings", json.dumps(study.settings), "--work",
+        tmp_path / "dataset", "--out", tmp_path / "model",
+    )  # fmt: skip
+    stop, killed = threading.Event(), threading.Event()
+
+    def kill_first_worker() -> None:
+        while not stop.wait(0.02):
+            for worker in multiprocessing.active_children():
+                if worker.name.startswith("SpawnPoolWorker") and worker.pid:
+                    os.kill(worker.pid, signal.SIGKILL)  # what the kernel does to a process that takes too much
+                    killed.set()
+                    return
+
+    killer = threading.Thread(target=kill_first_worker)
+    killer.start()
+    try:
+        assert run(*command) == 2
+    finally:
+        stop.set()
+        killer.join()
+    assert killed.is_set()
+    assert "a worker process was killed during the fingerprint" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+    assert run(*command) == 0
+    assert (tmp_path / "model" / "plans.json").read_bytes() == (study.frozen / "model" / "plans.json").read_bytes()
 
 
 @pytest.mark.slow

@@ -90,8 +90,10 @@ def find_planner(name: str) -> type[ExperimentPlanner]:
 def tiny_configurations(plans: Mapping[str, Any]) -> dict[str, Any]:
     """Our small configuration, for training and for prediction.
 
-    Resampling and normalisation are what nnU-Net has planned. The network is a plain U-Net with one convolution a stage
-    that halves the slices' plane first, so that thick slices are not pooled away.
+    Resampling and normalisation of the images are what nnU-Net has planned. The network is a plain U-Net with one
+    convolution a stage that halves the slices' plane first, so that thick slices are not pooled away. It normalises by
+    batch: the statistics of an instance depend on the field of view, so a network that learns on patches and predicts
+    whole volumes moves every border (livers came out 11 to 13 % too large, tumours 7 % too small).
     """
     base = copy.deepcopy(plans["configurations"]["3d_fullres"])
     planned = base["architecture"]["arch_kwargs"]
@@ -105,6 +107,7 @@ def tiny_configurations(plans: Mapping[str, Any]) -> dict[str, Any]:
         "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]],
         "n_conv_per_stage": [1] * n,
         "n_conv_per_stage_decoder": [1] * (n - 1),
+        "norm_op": "torch.nn.modules.batchnorm.BatchNorm3d",
     }
     kwargs.pop("n_blocks_per_stage", None)
     tiny = {

@@ -25,10 +25,25 @@ from hccflow.segment.nnunet.planning import TINY, TINY_WHOLE
 
 #: Iterations of the tiny trainer between two lines of its log.
 STEPS_PER_EPOCH = 10
+#: Share of the tiny trainer's epochs in which its rate rises.
+WARM_UP = 0.1
 
 
 class TrainingError(HccflowError):
     """A training that cannot go on."""
+
+
+class WarmUp(PolyLRScheduler):
+    """A rate that rises linearly over the first tenth of the epochs and then falls linearly to 0."""
+
+    def step(self, current_step: int | None = None) -> None:
+        """Set the rate of an epoch, counted from 0."""
+        super().step(current_step)
+        epoch = self.ctr - 1 if current_step in (None, -1) else current_step
+        rise = (epoch + 1) / (1 + max(1, round(WARM_UP * self.max_steps)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = min(group["lr"], self.initial_lr * rise)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class TinyTrainer(nnUNetTrainer):
@@ -41,7 +56,9 @@ class TinyTrainer(nnUNetTrainer):
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 3e-3
+        # A step of AdamW moves a weight by about the rate, so 200 steps move it by 100 rates at most. At 3e-3 that is
+        # too little to tell a tumour of 100 voxels from its liver: a fold of the micro phantom ended with Dice 0.
+        self.initial_lr = 1e-2
         self.weight_decay = 1e-2
         self.oversample_foreground_percent = 1.0
         self.enable_deep_supervision = False
@@ -50,9 +67,9 @@ class TinyTrainer(nnUNetTrainer):
         self.disable_checkpointing = True
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """AdamW; the rate falls linearly to 0."""
+        """AdamW; the rate rises and falls (`WarmUp`)."""
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs, exponent=1.0)
+        return optimizer, WarmUp(optimizer, self.initial_lr, self.num_epochs, exponent=1.0)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802 - nnU-Net's name
         """No rotation, no mirroring: patches are cut at their final size."""
