@@ -72,6 +72,24 @@ def test_stacking_is_a_logistic_regression_on_the_other_folds_logits(study: dict
     )
 
 
+def test_the_order_of_a_mean_learns_nothing_from_the_labels(study: dict[str, Any]) -> None:
+    """Ordinary stacking does: the labels of a fold have taught the models behind its stacker's training scores."""
+    found = []
+    for labels in (study["subjects"]["response"], 1 - study["subjects"]["response"]):
+        config = settings(clinical=CLINICAL, radiomics=LASSO, fused={**FUSED, "learner": "mean", "parameters": {}})
+        subjects = study["subjects"].assign(response=labels)
+        made = train_fusion("fused", config, subjects, study["split"], study["inputs"])
+        assert made.model.selected == ["clinical", "radiomics"]
+        coef = made.model.stacker.learner.coef
+        assert coef.nunique() == 1 and coef.iloc[0] > 0
+        scores = made.predictions.sort_values(["repeat", "fold", "subject"])
+        found.append(scores.groupby(["repeat", "fold"])["y_prob"].rank().to_numpy())
+    np.testing.assert_array_equal(*found)
+    tabular = {**CLINICAL, "learner": "mean"}
+    with pytest.raises(ConfigError, match="only a fusion can take the mean"):
+        train("clinical", settings(clinical=tabular), study["subjects"], study["split"], None)
+
+
 def test_every_fit_of_a_fold_saw_the_other_folds_only(study: dict[str, Any]) -> None:
     fits = study["fused"].fits
     assert set(fits.loc[fits["fold"].notna(), "n"]) == {45}

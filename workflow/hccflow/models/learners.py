@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from hccflow.errors import FitError
 from hccflow.models.fold import Fold
@@ -18,6 +18,8 @@ from hccflow.models.lasso import fit_lasso
 
 #: `logistic` is maximum likelihood with a weak ridge (prior SD of 3.2 log-odds per SD), felt under separation only.
 WEAK_RIDGE = 10.0
+#: Smallest slope of `mean`, in log-odds per SD: it may flatten the inputs, never turn them round.
+LEAST_SLOPE = 0.01
 #: What is tuned where neither `grid` nor `parameters` says anything.
 DEFAULT_GRID: Mapping[str, Mapping[str, list[Any]]] = {"ridge": {"C": [0.001, 0.01, 0.1, 1.0, 10.0]}}
 #: Parameters of the tree learners where the configuration says nothing; names as in XGBoost.
@@ -126,6 +128,8 @@ def fit_learner(fold: Fold, learner: str, parameters: Mapping[str, Any]) -> Lear
         return _fit_firth(fold)
     if learner in TREES:
         return _fit_trees(fold, learner, parameters)
+    if learner == "mean":
+        return _fit_mean(fold)
     return _fit_ridge(fold, learner, parameters.get("C", WEAK_RIDGE))
 
 
@@ -152,6 +156,17 @@ def _fit_ridge(fold: Fold, learner: str, c: float) -> Linear:
             raise FitError("logistic regression does not converge", where=fold.where, found=error) from error
     coef = pd.Series(model.coef_[0], index=fold.x.columns)
     return Linear(learner, float(model.intercept_[0]), coef, f"C = {c:g}")
+
+
+def _fit_mean(fold: Fold) -> Linear:
+    """Equal positive weights, and a common slope: the order of the scores learns nothing from the labels."""
+    mean = replace(fold, x=pd.DataFrame({"mean": fold.x.mean(axis=1)}))
+    fitted = _fit_ridge(mean, "mean", WEAK_RIDGE)
+    slope, intercept = float(fitted.coef.iloc[0]), fitted.intercept
+    if slope < LEAST_SLOPE:
+        slope, intercept = LEAST_SLOPE, float(logit(fold.y.mean()))
+    coef = pd.Series(slope / fold.x.shape[1], index=fold.x.columns)
+    return Linear("mean", intercept, coef, f"slope {slope:.3g}")
 
 
 def _fit_firth(fold: Fold) -> Linear:

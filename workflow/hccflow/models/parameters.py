@@ -26,14 +26,20 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
     "ridge": frozenset({"C"}),
     "lasso": frozenset({"penalty"}),
     "firth": frozenset(),
+    "mean": frozenset(),
     "xgboost": _TREES | {"learning_rate"},
     "forest": _TREES | {"colsample_bynode"},
 }
 
 
 def check_learner(spec: Mapping[str, Any], where: str) -> None:
-    """Refuse a parameter that the learner does not know, or a grid without values."""
+    """Refuse a parameter that the learner does not know, a grid without values, or a mean of anything but scores."""
     learner = spec["learner"]
+    if learner == "mean" and spec["kind"] != "fusion":
+        raise ConfigError(
+            "only a fusion can take the mean: its inputs all point to the event", where=f"{where}.learner",
+            expected=", ".join(sorted(PARAMETERS.keys() - {"mean"})), found=learner,
+        )  # fmt: skip
     known = PARAMETERS[learner]
     for section in ("grid", "parameters"):
         for name, value in spec.get(section, {}).items():

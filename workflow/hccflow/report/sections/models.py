@@ -16,6 +16,7 @@ LEARNERS = {
     "lasso": "LASSO",
     "ridge": "ridge regression",
     "firth": "Firth logistic regression",
+    "mean": "mean of the standardised inputs",
     "xgboost": "XGBoost",
     "forest": "random forest",
 }
