@@ -2,7 +2,6 @@
 
     python benchmarks/deep_phantom.py --data DIR --make     # images -> crops, tables, split (once)
     python benchmarks/deep_phantom.py --data DIR            # clinical, multi-task, its single-task ablation, fused
-    python benchmarks/deep_phantom.py --data DIR --null 7   # the same with permuted responses
     python benchmarks/deep_phantom.py --data DIR --first 60 # with the development subjects of the default study
     python benchmarks/deep_phantom.py --data DIR --make --shape li2022   # another shape: multi-task should win
     python benchmarks/deep_phantom.py --data DIR --make --shape eob2026  # and one where it should not
@@ -104,18 +103,20 @@ def cards(shape: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def make(data: Path, shape: str) -> None:
-    """Write crops, manifests, subjects and truth of both cohorts."""
+def make(data: Path, shape: str, coarser: int = 1, n: int = ENLARGED) -> None:
+    """Write crops, manifests, subjects (the first `n`) and truth of both cohorts; voxels `coarser` times as long."""
     for name, card in cards(shape).items():
         p = Parameters.from_card(card)
         participants, _ = tables.participants_and_lesions(p, card["batches"])
-        rows = participants.assign(cohort=name, role=COHORTS[name].value, response=[response(p, o) for o in people(p)])
+        everybody = people(p)[:n]
+        labels = [response(p, one) for one in everybody]
+        rows = participants.head(n).assign(cohort=name, role=COHORTS[name].value, response=labels)
         write_table(rows, data / name / "subjects.tsv")
         folder, manifest = data / name / "crop-tumour", []
-        for one in people(p):
+        for one in everybody:
             path = folder / "batch-01" / case_file(one.subject, "", "crop", desc="tumour", ext=".safetensors")
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_crop(p, one, path, shape)
+            _write_crop(p, one, path, shape, coarser)
             keys = {"cohort": name, "subject": one.subject, "session": "", "status": "ok", "reason": ""}
             manifest.append({**keys, "digest": file_digest(path)[:16]})
         write_table(pd.DataFrame(manifest), folder / "manifest.tsv")
@@ -143,25 +144,32 @@ def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Imag
     return images, tumour, liver
 
 
-def _write_crop(p: Parameters, one: Person, path: Path, shape: str) -> None:
+def _write_crop(p: Parameters, one: Person, path: Path, shape: str, coarser: int) -> None:
     images, tumour, liver = draw_images(p, one)
     box, intensity = SEEN[shape]
+    box = {
+        "size": [k // coarser for k in box["size"]],
+        "spacing_mm": [mm * coarser for mm in box["spacing_mm"]],
+    }
     crop = make_crop(images, tumour, box, organ=liver if intensity["kind"] == "organ" else None, intensity=intensity)
     save_file({"image": crop.image, "mask": crop.mask}, path)
 
 
-def run(data: Path, out: Path, options: dict[str, Any], null: int | None, first: int) -> pd.DataFrame:
-    """Train every model and score the external cohort; one row per model."""
-    config = settings(options)
+def cohorts(data: Path, first: int = ENLARGED) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Subjects and crops of both cohorts; a larger phantom begins with the same subjects."""
     subjects = {name: read_table(data / name / "subjects.tsv") for name in COHORTS}
-    if null is not None:
-        rng = np.random.default_rng(null)
-        subjects = {n: t.assign(response=rng.permutation(t["response"].to_numpy())) for n, t in subjects.items()}
+    subjects["phantom-dev"] = subjects["phantom-dev"].head(first)
+    return subjects, {name: crop_table([data / name / "crop-tumour"]) for name in COHORTS}
+
+
+def fit(
+    config: dict[str, Any], subjects: dict[str, pd.DataFrame], crops: dict[str, pd.DataFrame], out: Path
+) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Train every model on the development cohort; external scores and seconds by model."""
     dev, ext = subjects["phantom-dev"], subjects["phantom-ext"]
-    dev = dev.head(first)  # a larger phantom begins with the same subjects
-    crops = {name: crop_table([data / name / "crop-tumour"]) for name in COHORTS}
     split = make_split([dev], config)
     seconds: dict[str, float] = {}
+    scores: dict[str, pd.DataFrame] = {}
     for name, spec in config["models"].items():
         started = time.perf_counter()
         if spec["kind"] == "tabular":
@@ -177,12 +185,20 @@ def run(data: Path, out: Path, options: dict[str, Any], null: int | None, first:
             training = train_fusion(name, config, dev, split, {n: out / n for n in spec["inputs"]})
         write_training(training, out / name)
         seconds[name] = time.perf_counter() - started
-    scores = {}
-    for name, spec in config["models"].items():
         features = crops["phantom-ext"] if spec["kind"] == "network" else None
         if spec["kind"] == "fusion":
-            features = logit_table([scores[n] for n in spec["inputs"]], spec["inputs"], ScoreKind.FROZEN)
+            features = logit_table(
+                [scores[n] for n in spec["inputs"]], spec["inputs"], spec["endpoint"], ScoreKind.FROZEN
+            )
         scores[name] = predict(open_frozen(out / name), "phantom-ext", CohortRole.EXTERNAL, ext, features)
+    return scores, seconds
+
+
+def run(
+    data: Path, config: dict[str, Any], subjects: dict[str, pd.DataFrame], crops: dict[str, pd.DataFrame], out: Path
+) -> pd.DataFrame:
+    """Train every model and score the external cohort; one row per model."""
+    scores, seconds = fit(config, subjects, crops, out)
     truth = json.loads((data / "truth.json").read_text(encoding="utf-8"))
     rows = []
     for name, table in scores.items():
@@ -205,15 +221,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--make", action="store_true")
     parser.add_argument("--shape", choices=list(SEEN), default="default", help="with --make")
-    parser.add_argument("--null", type=int, help="seed of the permutation")
-    parser.add_argument("--first", type=int, default=400, help="development subjects")
+    parser.add_argument("--coarser", type=int, default=1, help="with --make: voxels so many times as long")
+    parser.add_argument("--first", type=int, default=ENLARGED, help="development subjects; with --make, of each cohort")
     parser.add_argument("--network", type=json.loads, default={}, help="options of the network as JSON")
     args = parser.parse_args()
     if args.make:
-        make(args.data, args.shape)
+        make(args.data, args.shape, args.coarser, args.first)
         return
-    out = args.data / f"{'planted' if args.null is None else f'null-{args.null}'}-{args.first}"
-    found = run(args.data, out, args.network, args.null, args.first)
+    out = args.data / f"planted-{args.first}"
+    found = run(args.data, settings(args.network), *cohorts(args.data, args.first), out)
     write_table(found, out / "result.tsv")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
