@@ -210,6 +210,19 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatc
         assert torch.equal(a, b)
 
 
+def test_a_damaged_checkpoint_is_named_and_without_it_training_begins_again(tmp_path: Path) -> None:
+    rows, stop = blobs(10, 3), blobs(6, 4)
+    file = tmp_path / "seed-0.safetensors"
+    again = {"seed": 5, "device": CPU, "checkpoint": file}
+    whole = loop.train_network(SHAPE, SPEC, tasks(**SPEC["tasks"]), rows, stop, **again)
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(FreezeError, match=r"the checkpoint cannot be resumed; where: .*seed-0.*do: delete it"):
+        loop.train_network(SHAPE, SPEC, tasks(**SPEC["tasks"]), rows, stop, **again)
+    file.unlink()
+    repeated = loop.train_network(SHAPE, SPEC, tasks(**SPEC["tasks"]), rows, stop, **again)
+    assert repeated.history == whole.history
+
+
 def test_a_loss_that_is_no_number_says_where() -> None:
     rows = blobs(8, 0)
     rows.images[3, 0, 0, 0, 0] = float("inf")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hccflow.errors import FitError
+from hccflow.errors import FitError, FreezeError
 from hccflow.networks.augment import vary
 from hccflow.networks.device import on_device
 from hccflow.networks.heads import SEGMENTATION, Tasks
@@ -274,7 +274,13 @@ def _save(
 def _restore(
     network: nn.Module, task: TaskLoss, optimiser: torch.optim.Optimizer, path: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor], dict[str, Tensor]]:
-    tensors, about = read_tensors(path)
+    try:
+        tensors, about = read_tensors(path)
+    except FreezeError as error:
+        raise FreezeError(
+            "the checkpoint cannot be resumed", where=path, found=error.found,
+            todo="delete it to train this network from the beginning",
+        ) from error  # fmt: skip
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "task": {}, "risks": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split(".", 1)
