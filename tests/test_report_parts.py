@@ -18,7 +18,7 @@ from hccflow.figures.report import Bar, Flow, ForestRow, bars, flow_diagram, for
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.report.page import Cell, Row, Table, condense, footnote_mark
 from hccflow.report.results import Results
-from hccflow.report.sections import baseline, images, leakage, models, subgroups, truth
+from hccflow.report.sections import baseline, comparisons, images, leakage, models, subgroups, truth
 from hccflow.report.words import caption, estimate, number, p_value, percent
 from hccflow.tables import subjects_digest
 
@@ -53,6 +53,33 @@ def test_a_model_is_told_by_its_own_kind() -> None:
     told = {name: [c.text for c in row.cells[1:4]] for name, row in zip(found["models"], table.rows, strict=True)}
     assert told["deep"] == ["image crop tumour", "none", "network multitask_encoder, 2 seeds averaged"]
     assert told["late"] == ["out-of-fold scores of Clinical, Deep", "none", "logistic regression"]
+
+
+def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
+    found = report_tree.settings()
+    found["cohorts"] |= {"more": {"role": "development"}}
+    found["models"] |= {
+        "late": {"kind": "fusion", "label": "Late", "endpoint": "response", "inputs": ["size", "clinical"]},
+        "idle": {"kind": "fusion", "label": "Idle", "endpoint": "response", "inputs": ["unscored"]},
+        "unscored": {"kind": "tabular", "label": "Unscored", "endpoint": "response"},
+    }
+    results = Results(Path("nowhere"), found)
+    rows = []
+    # The larger cohort decides: 0.9 of 10 and 0.5 of 90 against 0.6 of all.
+    for cohort, n, size, clinical in (("phantom-dev", 10, 0.9, 0.6), ("more", 90, 0.5, 0.6), ("phantom-ext", 40, 1, 0)):
+        where = {"study": "phantom", "endpoint": "response", "cohort": cohort}
+        for model, value in (("size", size), ("clinical", clinical), ("late", 0.55)):
+            rows.append(Estimate(value, 0.1, 1.0, "DeLong", n=n, n_events=5).row("auc", model=model, **where))
+        gap = Estimate(0.05, -0.03, 0.13, "DeLong, paired", p=0.2, n=n, n_events=5)
+        rows.append(gap.row("auc_difference", model="clinical", comparator="late", **where))
+    results.metrics = metrics_table(rows).assign(source="validate/phantom-dev/metrics.tsv")
+    assert comparisons.best_parts(results) == [("late", "clinical")]
+    table = comparisons.build(results).blocks[1]
+    assert isinstance(table, Table) and table.rows[0].cells[0].text.startswith("Late against ")
+    shown = [[cell.text for cell in row.cells[2:5]] for row in table.rows[1:3]]
+    assert (
+        shown == [["0.55 (0.10 to 1.00)", "0.60 (0.10 to 1.00)", "\N{MINUS SIGN}0.05 (\N{MINUS SIGN}0.13 to 0.03)"]] * 2
+    )
 
 
 def test_share_of_the_way() -> None:

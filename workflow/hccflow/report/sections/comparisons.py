@@ -1,12 +1,13 @@
-"""Is one model better than another? Paired comparisons on the same subjects, with multiplicity."""
+"""Is one model better than another, and a fusion than its best part? Paired, on the same subjects."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hccflow.report.page import Callout, Cell, Row, Section, Table
+from hccflow.report.page import Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import DIFFERENCE, level
+from hccflow.report.sections.twins import comparison
 from hccflow.report.words import caption, estimate, missing, p_cell
 
 
@@ -46,7 +47,29 @@ def build(results: Results) -> Section:
         sorted(table["source"].unique()),
         text_columns=("Measure", "Status"),
     )
-    return Section("comparisons", "Comparisons", [block])
+    blocks: list[Block] = [block]
+    if pairs := best_parts(results):
+        blocks.append(comparison(results, "fusion_parts", pairs, "Fusion", "Best part"))
+    return Section("comparisons", "Comparisons", blocks)
+
+
+def best_parts(results: Results) -> list[tuple[str, str]]:
+    """Each fusion with its best input: the largest out-of-fold AUC, mean over development cohorts weighed by subjects.
+
+    No other cohort has a say in which part is the best, so the difference there is free of that choice.
+    """
+    pairs = []
+    for name, spec in results.settings["models"].items():
+        found = {}
+        for part in spec["inputs"] if spec.get("kind") == "fusion" else ():
+            where = {"endpoint": spec["endpoint"], "model": part}
+            rows = [results.one("auc", cohort=cohort, **where) for cohort in results.development]
+            known = [(float(row["value"]), float(row["n"])) for row in rows if row and not missing(row["value"])]
+            if known:
+                found[part] = sum(value * n for value, n in known) / sum(n for _, n in known)
+        if found:
+            pairs.append((name, max(found, key=lambda part: found[part])))
+    return pairs
 
 
 def _holm(results: Results, record: dict[str, Any]) -> dict[str, Any] | None:
