@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from lifelines.utils import concordance_index
 
 import report_tree
 from hccflow.cli import main
@@ -39,6 +40,9 @@ ENTRIES = {
     "base__columns_afp": {**BASE, "columns": ["afp"], "transforms": {}},
     "base__learner_logistic": {**BASE, "learner": "logistic"},
 }
+
+
+HEADS = {"response": {"survival": False}}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ def test_holm_counts_every_variant_ever_tried(study: dict[str, Any]) -> None:
     ]  # fmt: skip
     row = one(table, "auc_difference_holm", "base__columns_afp")
     assert row["p"] == pytest.approx(min(1, 3 * p))
-    assert row["ci_method"] == "Holm, 3 variants ever tried"
+    assert row["ci_method"] == "Holm, 3 tests of 3 variants ever tried"
 
 
 def test_a_variant_of_another_split_is_not_compared(study: dict[str, Any], tmp_path: Path) -> None:
@@ -121,8 +125,32 @@ def test_a_variant_of_another_split_is_not_compared(study: dict[str, Any], tmp_p
     with pytest.raises(LeakageError, match="compared on out-of-fold scores"):
         compare(
             {name: table.assign(kind="frozen") for name, table in scores.items()},
-            {name: {"split_digest": "", "endpoint": ""} for name in scores}, variants, Options(draws=0),
+            {name: {"split_digest": "", "endpoint": "", "heads": HEADS} for name in scores}, variants, Options(draws=0),
         )  # fmt: skip
+
+
+def test_survival_endpoints_of_networks_are_compared_by_concordance() -> None:
+    rng = np.random.default_rng(0)
+    people = pd.DataFrame({"cohort": "dev", "subject": [f"S{i}" for i in range(80)], "session": "", "study": "toy"})
+    time, event = rng.exponential(300, 80).round() + 1, rng.integers(0, 3, 80)
+    own = {"endpoint": "os", "time_days": time, "event": event, "kind": "oof"}
+    risks = {"net": -time + rng.normal(0, 20, 80), "net__small": rng.normal(size=80)}
+    scores = {}
+    for name, risk in risks.items():
+        rows = people.assign(model=name, repeat=0, fold=0)
+        answer = rows.assign(endpoint="response", kind="oof", y_true=event % 2, y_prob=rng.random(80))
+        scores[name] = pd.concat([rows.assign(risk=risk, **own), *([answer] if name == "net" else [])])
+    heads = {"net": {"os": {"survival": True}, **HEADS}, "net__small": {"os": {"survival": True}}}
+    frozen = {name: {"split_digest": "s", "endpoint": "os", "heads": heads[name]} for name in risks}
+    variants = tried([{**declared("net__small")[0], "base": "net"}], pd.DataFrame(columns=VARIANT))
+    table = compare(scores, frozen, variants, Options(draws=0))
+    row = one(table, "c_difference", "net__small")
+    c = {name: concordance_index(time, -risk, event == 1) for name, risk in risks.items()}
+    assert row["value"] == pytest.approx(c["net__small"] - c["net"])
+    assert row["ci_high"] < 0 and one(table, "c_difference_holm", "net__small")["p"] == row["p"]
+    assert one(table, "c_harrell", "net")["value"] == pytest.approx(c["net"])
+    assert one(table, "auc", "net")["n"] == 80, "the base's second endpoint is shown, and compared with nothing"
+    assert not len(table[table["metric"] == "auc_difference"])
 
 
 def test_the_ledger_keeps_a_variant_for_good_and_once(tmp_path: Path) -> None:

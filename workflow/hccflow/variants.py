@@ -181,14 +181,15 @@ def _channels(base: Mapping[str, Any], config: Mapping[str, Any], where: str) ->
 
 def _tasks(base: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Changes:
     """One variant without each task beside the model's endpoint, and the endpoint alone where there are several."""
-    tasks, endpoint = given_tasks(base) if "network" in base else {}, base["endpoint"]
-    others = [task for task in (named_tasks(base) if tasks else ()) if task != endpoint]
+    tasks, endpoint = named_tasks(base) if base["kind"] == "network" else {}, base["endpoint"]
+    others = [task for task in tasks if task != endpoint]
     if not others:
-        raise ConfigError("one task has no ablation", where=where, found=tasks, todo="leave tasks out of auto")
+        raise ConfigError("one task has no ablation", where=where, found=list(tasks), todo="leave tasks out of auto")
+    given = given_tasks(base)
     for task in others:
-        yield f"without_{task}", {"network.tasks": {name: w for name, w in tasks.items() if name != task}}
+        yield f"without_{task}", {"network.tasks": {name: given[name] for name in tasks if name != task}}
     if len(others) > 1:
-        yield f"{endpoint}_alone", {"network.tasks": {endpoint: tasks[endpoint]}}
+        yield f"{endpoint}_alone", {"network.tasks": {endpoint: given[endpoint]}}
 
 
 #: Ablations that are made by themselves.

@@ -13,12 +13,13 @@ from hccflow.errors import LeakageError
 from hccflow.ids import ScoreKind
 from hccflow.metrics.auc import auc, paired_auc
 from hccflow.metrics.calibration import brier
+from hccflow.metrics.concordance import Concordance, concordance_difference
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.metrics.inputs import EMPTY
 from hccflow.metrics.multiplicity import adjust
 from hccflow.validate.options import Options
 from hccflow.validate.resampling import Scored, bootstrap_cohort
-from hccflow.validate.scores import ScoreSet, collect
+from hccflow.validate.scores import CASE, collect
 
 #: Columns of the table of variants.
 COLUMNS = ["sweep", "base", "variant", "label", "changes", "digest", "declared"]
@@ -47,9 +48,11 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        Tidy metrics, `group` the sweep: ``auc`` and ``brier`` of bases and variants, ``auc_difference`` (DeLong) and
-        ``brier_difference`` (bootstrap) of variant minus base, both paired, and ``auc_difference_holm``, adjusted over
-        all variants ever tried: one that is no longer declared counts as a test with p = 1, the most it can weigh.
+        Tidy metrics, `group` the sweep, for every endpoint that base and variant have learnt: ``auc`` and ``brier`` of
+        each, ``auc_difference`` (DeLong) and ``brier_difference`` (bootstrap) of variant minus base, both paired; of a
+        survival endpoint ``c_harrell`` and ``c_difference`` (jackknife, paired). The rows ``…_holm`` are adjusted over
+        all these tests and one more, with p = 1, for each variant that was tried and is no longer declared: no p among
+        the declared ones could weigh more.
 
     Raises
     ------
@@ -64,23 +67,26 @@ def compare(
                     f"variant and base differ in their {key.removesuffix('_digest')}", where=f"{name}, {base}",
                     expected=str(frozen[base][key])[:12], found=str(frozen[name][key])[:12], todo="train both again",
                 )  # fmt: skip
-    sets = {name: _development(name, table) for name, table in scores.items()}
     rows: list[dict[str, Any]] = []
-    tests: list[tuple[dict[str, Any], Estimate]] = []
+    tests: list[tuple[dict[str, Any], str, Estimate]] = []
     for sweep, part in declared.groupby("sweep", sort=False):
         for base, names in part.groupby("base", sort=False)["variant"]:
-            for name in (base, *names):
-                rows += _alone(sets[str(name)], str(sweep), options)
-            for name in names:
-                where, test = _against(sets[str(name)], sets[str(base)], str(sweep), options)
-                tests.append((where, test))
-                rows += [test.row("auc_difference", **where), _brier(sets[str(name)], sets[str(base)], where, options)]
+            heads = {name: frozen[name]["heads"] for name in (base, *names)}
+            for endpoint, about in heads[base].items():
+                judge: Any = _Survival if about["survival"] else _Binary
+                own = {n: judge(n, scores[n], endpoint, str(sweep), options) for n in heads if endpoint in heads[n]}
+                for name, one in own.items():
+                    rows += one.alone()
+                    if name != base:
+                        where, test, more = one.against(own[base])
+                        tests.append((where, one.difference, test))
+                        rows += [test.row(one.difference, **where), *more]
     dropped = int((variants["declared"] == 0).sum())
-    adjusted = adjust([*(test.p for _, test in tests), *[1.0] * dropped])[: len(tests)]
-    method = f"Holm, {len(variants)} variant{'s' * (len(variants) != 1)} ever tried"
-    for (where, test), p in zip(tests, adjusted, strict=True):
+    adjusted = adjust([*(test.p for *_, test in tests), *[1.0] * dropped])[: len(tests)]
+    method = f"Holm, {len(tests) + dropped} tests of {len(variants)} variant{'s' * (len(variants) != 1)} ever tried"
+    for (where, metric, test), p in zip(tests, adjusted, strict=True):
         holm = replace(test, p=p, ci_low=None, ci_high=None, ci_method=method)
-        rows.append(holm.row("auc_difference_holm", **where))
+        rows.append(holm.row(f"{metric}_holm", **where))
     return metrics_table(rows)
 
 
@@ -101,40 +107,84 @@ def tried(declared: Sequence[Mapping[str, Any]], ledger: pd.DataFrame) -> pd.Dat
     return pd.concat([here, gone.assign(label="", declared=0)[COLUMNS]], ignore_index=True)
 
 
-def _development(name: str, table: pd.DataFrame) -> ScoreSet:
-    """Scores over all development cohorts together: a subject is in one of them."""
+class _Binary:
+    """One model's out-of-fold probabilities of one endpoint, over all development cohorts."""
+
+    difference = "auc_difference"
+
+    def __init__(self, name: str, table: pd.DataFrame, endpoint: str, sweep: str, options: Options) -> None:
+        self.scores = collect(_development(name, table, endpoint), {})[0]
+        self.options, self.where = options, self.scores.where(group=sweep)
+
+    def alone(self) -> list[dict[str, Any]]:
+        """AUC and Brier score."""
+        y, s = self.scores.arrays
+        return [auc(y, s, level=self.options.level).row("auc", **self.where), brier(y, s)[0].row("brier", **self.where)]
+
+    def against(self, base: _Binary) -> tuple[dict[str, Any], Estimate, list[dict[str, Any]]]:
+        """Difference of the AUCs on common rows, and the row of the difference of the Brier scores."""
+        where = {**self.where, "comparator": base.scores.model}
+        both = self.scores.used[["y", "score"]].join(base.scores.used["score"].rename("other"), how="inner")
+        if both.empty:
+            return where, undefined(EMPTY, n=0), []
+        columns = (both[name].to_numpy(float) for name in ("y", "score", "other"))
+        test = paired_auc(*columns, level=self.options.level).difference
+        return where, test, [self._brier(base).row("brier_difference", **where)]
+
+    def _brier(self, base: _Binary) -> Estimate:
+        """Difference of the Brier scores on common rows, resampled by case."""
+        one, other, options = self.scores, base.scores, self.options
+        index = one.used.index.union(other.used.index)
+        y = one.used["y"].reindex(index).fillna(other.used["y"]).to_numpy(float)
+        scored = [
+            Scored(s.model, s.used["score"].reindex(index).to_numpy(float), s.probability, None) for s in (one, other)
+        ]
+        seed = options.seed_of("experiment", one.endpoint, one.model)
+        pair = (one.model, other.model)
+        drawn = bootstrap_cohort(y, scored, [pair], replace(options, net_benefit_at=()), seed)
+        return drawn.get((*pair, "brier_difference", None), undefined(EMPTY, n=0))
+
+
+class _Survival:
+    """One model's out-of-fold risks of one survival endpoint, over all development cohorts; repeats are averaged."""
+
+    difference = "c_difference"
+
+    def __init__(self, name: str, table: pd.DataFrame, endpoint: str, sweep: str, options: Options) -> None:
+        table = _development(name, table, endpoint).dropna(subset=["risk", "time_days", "event"])
+        self.options = options
+        self.rows = table.fillna({"session": ""}).groupby(CASE)[["time_days", "event", "risk"]].mean()
+        self.where = {
+            "study": table["study"].iloc[0], "endpoint": endpoint, "cohort": table["cohort"].iloc[0], "model": name,
+            "group": sweep,
+        }  # fmt: skip
+
+    def alone(self) -> list[dict[str, Any]]:
+        """Harrell's C; a competing event counts as censoring."""
+        return [self._concordance(self.rows).estimate(self.options.level).row("c_harrell", **self.where)]
+
+    def against(self, base: _Survival) -> tuple[dict[str, Any], Estimate, list[dict[str, Any]]]:
+        """Difference of the C on common subjects."""
+        where = {**self.where, "comparator": base.where["model"]}
+        index = self.rows.index.intersection(base.rows.index)
+        one, other = (self._concordance(rows.loc[index]) for rows in (self.rows, base.rows))
+        return where, concordance_difference(one, other, self.options.level), []
+
+    @staticmethod
+    def _concordance(rows: pd.DataFrame) -> Concordance:
+        time, event, risk = (rows[name].to_numpy(float) for name in ("time_days", "event", "risk"))
+        return Concordance(time, event == 1, risk)
+
+
+def _development(name: str, table: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+    """Out-of-fold scores of an endpoint under one name for all development cohorts."""
     other = table["kind"] != ScoreKind.OOF.value
     if other.any():
         raise LeakageError(
             "variants are compared on out-of-fold scores", where=f"model {name}", expected=ScoreKind.OOF.value,
             found=table.loc[other, "kind"].iloc[0],
         )  # fmt: skip
+    table = table[table["endpoint"] == endpoint]
     names = table["cohort"].unique()
     subject = table["cohort"] + "/" + table["subject"]
-    return collect(table.assign(cohort=names[0] if len(names) == 1 else DEVELOPMENT, subject=subject), {})[0]
-
-
-def _alone(scores: ScoreSet, sweep: str, options: Options) -> list[dict[str, Any]]:
-    y, s = scores.arrays
-    where = scores.where(group=sweep)
-    return [auc(y, s, level=options.level).row("auc", **where), brier(y, s)[0].row("brier", **where)]
-
-
-def _against(one: ScoreSet, base: ScoreSet, sweep: str, options: Options) -> tuple[dict[str, Any], Estimate]:
-    both = one.used[["y", "score"]].join(base.used["score"].rename("other"), how="inner")
-    where = one.where(group=sweep, comparator=base.model)
-    if both.empty:
-        return where, undefined(EMPTY, n=0)
-    columns = (both[name].to_numpy(float) for name in ("y", "score", "other"))
-    return where, paired_auc(*columns, level=options.level).difference
-
-
-def _brier(one: ScoreSet, base: ScoreSet, where: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Difference of the Brier scores on common rows, resampled by case."""
-    index = one.used.index.union(base.used.index)
-    y = one.used["y"].reindex(index).fillna(base.used["y"]).to_numpy(float)
-    scored = [Scored(s.model, s.used["score"].reindex(index).to_numpy(float), s.probability, None) for s in (one, base)]
-    seed = options.seed_of("experiment", one.endpoint, one.model)
-    drawn = bootstrap_cohort(y, scored, [(one.model, base.model)], replace(options, net_benefit_at=()), seed)
-    estimate = drawn.get((one.model, base.model, "brier_difference", None), undefined(EMPTY, n=0))
-    return estimate.row("brier_difference", **where)
+    return table.assign(cohort=names[0] if len(names) == 1 else DEVELOPMENT, subject=subject)

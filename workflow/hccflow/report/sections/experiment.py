@@ -33,32 +33,49 @@ def build(results: Results) -> Section:
 
 
 def _compared(results: Results, table: pd.DataFrame, declared: pd.DataFrame, tried: int) -> Table:
-    found = {(r["group"], r["model"], r["metric"]): r for r in records(table.fillna({"reason": ""}))}
+    table = table.fillna({"reason": "", "comparator": ""})
+    found: dict[tuple[str, ...], dict[str, Any]] = {
+        (r["group"], r["endpoint"], r["model"], r["metric"]): r for r in records(table)
+    }
     rows: list[Row] = []
     for (sweep, base), part in groups(declared, ["sweep", "base"]):
+        for endpoint in table.loc[(table["group"] == sweep) & (table["model"] == base), "endpoint"].unique():
 
-        def row(metric: str, model: str, sweep: str = sweep) -> Mapping[str, Any] | None:
-            return found.get((sweep, model, metric))
+            def row(metric: str, model: str, *where: str) -> Mapping[str, Any] | None:
+                return found.get((*where, model, metric))
 
-        own = row("auc", base)
-        count = f"; n = {int(own['n'])}, {int(own['n_events'])} with the event" if own is not None else ""
-        rows.append(Row([Cell(f"{sweep}{count}")], heading=True))
-        alone = [estimate(row(metric, base)) for metric in ("auc", "brier")]
-        rows.append(
-            Row([Cell(f"{results.label('models', base)} (base)", strong=True), alone[0], *[Cell(DASH)] * 3, alone[1],
-                 Cell(DASH)])
-        )  # fmt: skip
-        for name, label in zip(part["variant"], part["label"], strict=True):
-            gap = row("auc_difference", name)
-            rows.append(
-                Row([Cell(label), estimate(row("auc", name)), estimate(gap), p_cell(gap),
-                     p_cell(row("auc_difference_holm", name)), estimate(row("brier", name)),
-                     estimate(row("brier_difference", name), 3)], indent=True)
-            )  # fmt: skip
+            here = (sweep, str(endpoint))
+            measure, gap = ("auc", "auc_difference") if row("auc", base, *here) else ("c_harrell", "c_difference")
+            own = row(measure, base, *here)
+            count = f"; n = {int(own['n'])}, {int(own['n_events'])} with the event" if own is not None else ""
+            label = results.label("endpoints", str(endpoint))
+            rows.append(Row([Cell(f"{sweep}: {label}{count}")], heading=True))
+            alone = [estimate(own), _brier(row("brier", base, *here))]
+            name = f"{results.label('models', base)} (base)"
+            rows.append(Row([Cell(name, strong=True), alone[0], *[Cell(DASH)] * 3, alone[1], Cell(DASH)]))
+            for variant, label in zip(part["variant"], part["label"], strict=True):
+                if row(measure, variant, *here) is None:
+                    continue  # this variant has not learnt this endpoint
+                cells = [estimate(row(measure, variant, *here)), estimate(row(gap, variant, *here))]
+                cells += [p_cell(row(metric, variant, *here)) for metric in (gap, f"{gap}_holm")]
+                cells += [_brier(row("brier", variant, *here)), _brier(row("brier_difference", variant, *here))]
+                rows.append(Row([Cell(label), *cells], indent=True))
     ci = f"{level(results)} CI"
-    columns = ["Model", f"AUC ({ci})", f"Minus base ({ci})", "p", "p, Holm", "Brier score", f"Brier minus base ({ci})"]
+    columns = [
+        "Model",
+        f"AUC or C ({ci})",
+        f"Minus base ({ci})",
+        "p",
+        "p, Holm",
+        "Brier score",
+        f"Brier minus base ({ci})",
+    ]
     words = caption("experiment", tried=plural(tried, "variant"), declared=len(declared))
     return Table("experiment", words, columns, rows, [SOURCE, VARIANTS])
+
+
+def _brier(row: Mapping[str, Any] | None) -> Cell:
+    return estimate(row, 3, absent="a risk is no probability")
 
 
 def _choices(results: Results, variants: pd.DataFrame) -> list[Block]:
