@@ -19,11 +19,11 @@ from hccflow.tables import read_table
 ROOT = Path(__file__).resolve().parents[1]
 #: Stages that a design must have besides those that every study has.
 STAGES = {
-    "yu2025": {"relate"},
+    "yu2025": {"train_network", "relate"},
     "li2022": {"segment_train", "train_network", "survive"},
-    "eob2026": {"train_network", "fuse", "survive"},
-    "jia2026": {"survive"},
-    "chen2025": {"train_network", "fuse", "pool", "relate", "survive"},
+    "eob2026": {"train_network", "fuse", "experiment", "survive"},
+    "jia2026": {"train_network", "experiment", "survive"},
+    "chen2025": {"train_network", "choose", "fuse", "pool", "relate", "survive"},
 }
 
 
