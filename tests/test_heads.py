@@ -13,6 +13,7 @@ import torch
 from lifelines import CoxPHFitter
 from safetensors.numpy import save_file
 
+from hccflow.cli import main
 from hccflow.errors import ConfigError, FitError
 from hccflow.ids import CohortRole
 from hccflow.metrics.concordance import Concordance
@@ -24,7 +25,7 @@ from hccflow.networks.losses import RiskMemory, TaskLoss, cox_loss, discrete_los
 from hccflow.networks.registry import Shape
 from hccflow.paths import case_file
 from hccflow.predict import open_frozen, predict
-from hccflow.tables import write_table
+from hccflow.tables import read_table, write_table
 from hccflow.train.networks import train_fold, train_network
 from hccflow.train.training import write_training
 from tabular_study import split
@@ -369,3 +370,51 @@ def test_learnt_weights_and_risks_are_taken_up_after_a_kill(tmp_path: Path, monk
     monkeypatch.setattr(loop, "_epoch", epoch)
     resumed = loop.train_network(*args, seed=1, device=CPU, checkpoint=tmp_path / "c.safetensors")
     assert resumed.history == whole.history and "weight_rfs" in whole.history[0]
+
+
+def test_the_commands_judge_every_head_by_what_it_is(study: dict[str, Any], tmp_path: Path) -> None:
+    external = cohort(tmp_path, "ext", 30, 5, "external")
+    scores = predict(
+        open_frozen(study["root"] / "deep"), "ext", CohortRole.EXTERNAL, external,
+        crop_table([tmp_path / "ext" / "crop-box"]),
+    )  # fmt: skip
+    for name, table in (("subjects", external), ("scores", scores)):
+        write_table(table, tmp_path / f"{name}.tsv")
+    config = study["args"][1]
+    config = {**config, "survive": {**config["survive"], "conf_type": "log-log", "covariates": []}}
+    given = ["--predictions", str(tmp_path / "scores.tsv"), "--subjects", str(tmp_path / "subjects.tsv"), "--settings"]
+    chosen = json.dumps({**config, "validate": {"bootstrap": 0, "net_benefit_at": [0.5]}})
+    assert main(["validate", *given, chosen, "--out", str(tmp_path / "v")]) == 0
+    found = read_table(tmp_path / "v" / "metrics.tsv", "metrics")
+    assert set(found["endpoint"].dropna()) <= {"mvi", ""} and (found["metric"] == "auc").any()
+    freeze = study["root"] / "deep" / "freeze.json"
+    made = ["survive", *given, json.dumps(config), "--freeze", str(freeze), "--out", str(tmp_path / "s")]
+    assert main(made) == 0
+    found = read_table(tmp_path / "s" / "metrics.tsv", "metrics")
+    for endpoint in ("rfs", "os"):
+        rows = found[(found["endpoint"] == endpoint) & (found["metric"] == "c_harrell") & (found["model"] == "deep")]
+        assert rows["value"].iloc[0] == pytest.approx(concordance(scores[scores["endpoint"] == endpoint]))
+    own = study["training"].predictions
+    write_table(own, tmp_path / "scores.tsv")
+    write_table(study["args"][2], tmp_path / "subjects.tsv")
+    assert main(made) == 0
+    found = read_table(tmp_path / "s" / "metrics.tsv", "metrics")
+    found = found[(found["endpoint"] == "rfs") & (found["metric"] == "c_harrell_within_folds")]
+    rfs = own[own["endpoint"] == "rfs"].dropna(subset=["time_days"])
+    parts = [Concordance(p["time_days"], p["event"] == 1, p["risk"]) for _, p in rfs.groupby("fold")]
+    within = sum(p.value * p.pairs for p in parts) / sum(p.pairs for p in parts)
+    assert found["value"].tolist() == pytest.approx([within]) and found["ci_low"].notna().all()
+    high = int((rfs["risk"] >= json.loads(freeze.read_text())["heads"]["rfs"]["survival_cut"]["value"]).sum())
+    assert high == pytest.approx(len(rfs) / 2, abs=1)
+
+
+def test_a_network_of_a_survival_endpoint_alone_leaves_validate_empty(tmp_path: Path) -> None:
+    scores = pd.DataFrame({
+        "study": "toy", "model": "deep", "cohort": "ext", "subject": [f"S{i}" for i in range(9)], "session": "",
+        "endpoint": "rfs", "kind": "frozen", "risk": np.arange(9.0), "time_days": 100.0, "event": 1,
+    })  # fmt: skip
+    write_table(scores, tmp_path / "scores.tsv")
+    options = json.dumps({"endpoints": ENDPOINTS, "validate": {"bootstrap": 0}})
+    out = ["--settings", options, "--out", str(tmp_path / "v")]
+    assert main(["validate", "--predictions", str(tmp_path / "scores.tsv"), *out]) == 0
+    assert read_table(tmp_path / "v" / "metrics.tsv").empty

@@ -389,7 +389,7 @@ def test_a_clinical_cox_model_that_cannot_be_fitted_is_a_reason(tmp_path: Path) 
     external = read_table(subjects)
     development = external.assign(cohort="dev", role="development", subject="D" + external["subject"], os_event=0)
     split = development[["cohort", "subject"]].assign(role="train", repeat=0, fold=0)
-    found = frozen_clinical(external, development, split, "os", settings, study_settings(settings, {}))
+    found = frozen_clinical(external, development, split, "os", settings, study_settings(settings, {}, "os"))
     reason = "no clinical Cox model of the training rows: 0 events for 3 coefficients"
     assert one(found.metrics, "c_harrell")["reason"] == reason
 
@@ -405,7 +405,7 @@ def test_a_model_without_its_freeze_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert main(["survive", *map(str, args)]) == 2
     assert "freeze.json was changed" in capsys.readouterr().err
     with pytest.raises(FreezeError, match="survival cut"):
-        study_settings(settings, {"good": {}})
+        study_settings(settings, {"good": {}}, "os")
 
 
 def test_a_horizon_model_keeps_its_probability(tmp_path: Path) -> None:
@@ -442,11 +442,11 @@ def test_a_response_is_good_news_and_read_the_other_way_round(tmp_path: Path) ->
     scores, cases = read_table(predictions[0], "predictions"), read_table(subjects)
     plain = assemble(scores, cases, "os", settings)
     freezes = {"good": {"survival_cut": {"value": 0.3}}}
-    assert study_settings(settings, freezes).cut == {"good": 0.3}
+    assert study_settings(settings, freezes, "os").cut == {"good": 0.3}
     settings["endpoints"]["response"]["favourable"] = True
     turned = assemble(scores, cases, "os", settings)
     np.testing.assert_allclose(turned["risk"], 1 - plain["risk"])
-    assert study_settings(settings, freezes).cut == {"good": 0.7}
+    assert study_settings(settings, freezes, "os").cut == {"good": 0.7}
     values = [one(analyse(t, Settings()).metrics, "c_harrell", model="good")["value"] for t in (plain, turned)]
     assert sum(values) == pytest.approx(1)
 

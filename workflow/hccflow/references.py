@@ -297,6 +297,18 @@ def _check_results(config: dict[str, Any]) -> None:
             check_available(column, columns, endpoints[name], "config.survive.covariates")
 
 
+def _check_score(spec: dict[str, Any], config: dict[str, Any], where: str) -> None:
+    """A signature that is a score must say which, where its model has several."""
+    model = config["models"][spec["model"]]
+    learnt = list(tasks_of(model, config["endpoints"]).heads) if model["kind"] == "network" else [model["endpoint"]]
+    if "endpoint" in spec:
+        _known(spec["endpoint"], learnt, "endpoint of this model", f"{where}.endpoint")
+    elif len(learnt) > 1:
+        raise ConfigError(
+            "the model has a score for several endpoints", where=where, expected=f"endpoint: {' or '.join(learnt)}"
+        )
+
+
 def _check_relate(config: dict[str, Any]) -> None:
     if "relate" not in config:
         return
@@ -312,6 +324,7 @@ def _check_relate(config: dict[str, Any]) -> None:
             )
         if "model" in spec:
             _known(spec["model"], config["models"], "model", f"{where}.model")
+            _check_score(spec, config, where)
         if "roi" in spec:
             _known(spec["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
         if "model" in spec and "components" in spec:

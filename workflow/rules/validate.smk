@@ -120,7 +120,7 @@ rule pool:
         mem_mb=memory(1000),
         runtime=runtime(15),
     params:
-        settings=settings("models", "primary", "validate"),
+        settings=settings("endpoints", "models", "primary", "validate"),
         code=code("pool"),
     shell:
         "python -m hccflow pool --predictions {input.predictions:q} --settings {params.settings:q}"

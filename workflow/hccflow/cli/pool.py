@@ -20,7 +20,7 @@ from hccflow.validate import pool
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``hccflow pool``."""
     parser.add_argument("--predictions", required=True, nargs="+", type=Path, help="tables of scores, all cohorts")
-    parser.add_argument("--settings", type=settings, default={}, help="sections validate, models, primary")
+    parser.add_argument("--settings", type=settings, default={}, help="sections validate, endpoints, models, primary")
     parser.add_argument("--out", required=True, type=Path, help="table to write, for example pooled.tsv")
 
 

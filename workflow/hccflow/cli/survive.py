@@ -78,9 +78,10 @@ def _study(args: argparse.Namespace) -> tuple[Result, Settings]:
     subjects = check_table(read_text_table(args.subjects), load_schema("subjects"), where=args.subjects)
     predictions = pd.concat([read_table(path, "predictions") for path in args.predictions], ignore_index=True)
     models = sorted(set(predictions["model"]))
-    chosen = study_settings(study, _freezes(args.freeze, models))
-    endpoints = study["survive"]["endpoints"]
-    parts = [analyse(assemble(predictions, subjects, endpoint, study), chosen) for endpoint in endpoints]
+    freezes, endpoints = _freezes(args.freeze, models), study["survive"]["endpoints"]
+    settings_of = {endpoint: study_settings(study, freezes, endpoint) for endpoint in endpoints}
+    chosen = settings_of[endpoints[0]]
+    parts = [analyse(assemble(predictions, subjects, name, study), one) for name, one in settings_of.items()]
     if args.development and args.split is not None and chosen.covariates:
         schema = load_schema("subjects")
         tables = [check_table(read_text_table(path), schema, where=path) for path in args.development]

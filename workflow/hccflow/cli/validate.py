@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subjects.tsv of these cohorts, and of the development cohorts for case mix and medians",
     )  # fmt: skip
     parser.add_argument(
-        "--settings", type=settings, default={}, help="sections validate, columns, models, primary, seed"
+        "--settings", type=settings, default={}, help="sections validate, columns, endpoints, models, primary, seed"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
 
@@ -71,6 +71,7 @@ def make_options(given: Mapping[str, Any]) -> Options:
         net_benefit_at=tuple(section["net_benefit_at"]),
         subgroups=tuple(section["subgroups"]),
         columns=given.get("columns", {}),
+        survival=tuple(name for name, spec in given.get("endpoints", {}).items() if spec["kind"] == "survival"),
         labels={name: spec.get("label", name) for name, spec in models.items()},
         primary=(primary["model"], primary["comparator"]) if primary.get("comparator") else None,
         seed=given.get("seed", 0),

@@ -13,6 +13,7 @@ vignette "concordance" of the R package survival (the infinitesimal jackknife).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -180,8 +181,8 @@ class Concordance:
         return float(self._counts[0].sum() / self.pairs) if self.pairs > 0 else float("nan")
 
     @cached_property
-    def influence(self) -> Array:
-        """Infinitesimal-jackknife influence of each subject on C, shape (n,); its squares add up to the variance."""
+    def _shares(self) -> tuple[Array, Array]:
+        """Concordant and comparable weight of each subject's pairs, shape (n,) each."""
         won, pairs = np.zeros(self.n), np.zeros(self.n)
         won[self.cases], pairs[self.cases] = self._counts
         slot, rank = -self.slot[self.cases], -self.rank[self.cases]
@@ -193,6 +194,12 @@ class Concordance:
             for equal in (False, True):
                 won += sign / 2 * Dominance(slot, rank, -query, -self.rank, equal=equal).sums(weight)[0]
             pairs += sign * Dominance(slot, everything[0], -query, everything[1]).sums(weight)[0]
+        return won, pairs
+
+    @cached_property
+    def influence(self) -> Array:
+        """Infinitesimal-jackknife influence of each subject on C, shape (n,); its squares add up to the variance."""
+        won, pairs = self._shares
         return (won - self.value * pairs) / self.pairs
 
     def estimate(self, level: float = 0.95) -> Estimate:
@@ -221,6 +228,26 @@ def _suffix(weights: Array, order: Array, begin: Array) -> Array:
     total = np.zeros((len(weights), weights.shape[1] + 1))
     np.cumsum(np.take(weights, order, axis=1), axis=1, out=total[:, 1:])
     return total[:, -1:] - np.take(total, begin, axis=1)
+
+
+def concordance_within(strata: Sequence[Concordance], level: float = 0.95) -> Estimate:
+    """C over the pairs of subjects of one stratum, as R's ``concordance`` with ``strata``.
+
+    Scores of different strata (out-of-fold scores of differently trained models, say) are never compared.
+    """
+    n, events = sum(part.n for part in strata), sum(part.n_events for part in strata)
+    parts = [part for part in strata if part.pairs > 0]
+    if not parts:
+        return undefined("no comparable pair", n=n, n_events=events)
+    total = sum(part.pairs for part in parts)
+    value = sum(part.value * part.pairs for part in parts) / total
+    shares = [part._shares for part in parts]
+    error = float(np.sqrt(sum(np.sum((won - value * pairs) ** 2) for won, pairs in shares)) / total)
+    if error < 1e-12:
+        return Estimate(value, n=n, n_events=events, reason="no interval: no variation among pairs")
+    half = float(stats.norm.ppf(0.5 + level / 2) * error)
+    p = float(2 * stats.norm.sf(abs(value - 0.5) / error))
+    return Estimate(value, value - half, value + half, METHOD, p, n, events)
 
 
 def concordance_difference(first: Concordance, second: Concordance, level: float = 0.95) -> Estimate:

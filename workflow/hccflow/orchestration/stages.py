@@ -70,7 +70,7 @@ PARAMETERS = {
         "survive",
         "validate",
     ],
-    "pool": ["seed", "models", "primary", "validate"],
+    "pool": ["seed", "endpoints", "models", "primary", "validate"],
     "experiment": ["seed", "models", "validate", "experiment"],
     "survive": ["seed", "columns", "endpoints", "models", "survive"],
     "relate_fit": ["seed", "columns", "relate"],

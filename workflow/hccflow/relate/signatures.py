@@ -16,8 +16,10 @@ from hccflow.ids import ScoreKind
 CASE = ["subject", "session"]
 
 
-def unseen_scores(predictions: pd.DataFrame) -> pd.Series:
+def unseen_scores(predictions: pd.DataFrame, endpoint: str | None = None) -> pd.Series:
     """Score of each case (index ``subject, session``): probability, or risk where there is none; repeats averaged.
+
+    `endpoint` says which, of a model with scores for several.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def unseen_scores(predictions: pd.DataFrame) -> pd.Series:
             todo="give out-of-fold scores of training subjects, frozen scores of all others",
         )
     table = predictions.assign(session=predictions["session"].fillna(""))
+    if endpoint is not None:
+        table = table[table["endpoint"] == endpoint]
     score = table["y_prob"] if table["y_prob"].notna().any() else table["risk"]
     return score.astype(float).groupby([table["subject"], table["session"]]).mean()
 
@@ -160,7 +164,7 @@ def signature_table(
     parts = []
     for name, spec in signatures.items():
         if "model" in spec:
-            part = unseen_scores(scores[spec["model"]]).to_frame(name)
+            part = unseen_scores(scores[spec["model"]], spec.get("endpoint")).to_frame(name)
         else:
             table = matching_features(features[name], spec["features"], f"signature {name}")
             columns = names_of(name, spec, table)

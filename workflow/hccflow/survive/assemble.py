@@ -17,8 +17,10 @@ def assemble(
 ) -> pd.DataFrame:
     """Table of one survival endpoint, by the schema ``predictions`` with the covariates in further columns.
 
-    A ``y_prob`` stays one only when its model predicts this endpoint at a horizon; otherwise it is not a probability of
-    this event, and becomes ``risk``; of a favourable endpoint (a response) the risk is ``1 - y_prob``.
+    Of a model that has learnt this endpoint (a head of a network) the rows of this endpoint are taken, with its own
+    risk; of any other model those of its own endpoint. There a ``y_prob`` stays one only when the model predicts this
+    endpoint at a horizon; otherwise it is not a probability of this event, and becomes ``risk``; of a favourable
+    endpoint (a response) the risk is ``1 - y_prob``.
 
     Parameters
     ----------
@@ -56,13 +58,15 @@ def assemble(
     first = subjects.sort_values("session", kind="stable") if "session" in subjects else subjects
     known = first.drop_duplicates("subject")[["subject", *have, *covariates]]
     drop = ["time_days", "event", "entry_days", *(name for name in covariates if name in predictions)]
+    predictions = _of_interest(predictions, endpoint, study)
     scores = _by_subject(predictions.drop(columns=[name for name in drop if name in predictions]))
     table = scores.merge(known.rename(columns=names), on="subject", how="left", validate="many_to_one")
-    horizon = table["model"].map(lambda model: _horizon(study, model, endpoint)).astype("float64")
+    learnt = table["endpoint"] if "endpoint" in table else table["model"].map(lambda model: _own(study, model))
+    horizon = learnt.map(lambda name: _horizon(study, name, endpoint)).astype("float64")
     for name in ("y_prob", "risk"):
         table[name] = table[name].astype("float64") if name in table else np.nan
     score = table["y_prob"].where(table["y_prob"].notna(), table["risk"])
-    score = score.mask(table["model"].map(lambda model: _good_news(study, model)), 1 - score)
+    score = score.mask(learnt.map(lambda name: _good_news(study, name)).astype(bool), 1 - score)
     matching = horizon.notna()
     table["risk"], table["y_prob"] = score.mask(matching), table["y_prob"].where(matching)
     return table.assign(endpoint=endpoint, horizon_days=horizon)
@@ -79,22 +83,37 @@ def _by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.sort_values("session", kind="stable").groupby(keys, as_index=False, dropna=False).agg(how)
 
 
-def _good_news(study: Mapping[str, Any], model: str) -> bool:
-    """Whether a model predicts something favourable: the risk is then 1 - probability, so that higher is worse."""
-    spec = study["endpoints"].get(study["models"].get(model, {}).get("endpoint", ""), {})
-    return bool(spec.get("favourable", False))
+def _of_interest(predictions: pd.DataFrame, endpoint: str, study: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows of one endpoint per model: of the analysed one where the model has learnt it, else of the model's own."""
+    if "endpoint" not in predictions:
+        return predictions
+    learnt = set(predictions.loc[predictions["endpoint"] == endpoint, "model"])
+    wanted = predictions["model"].map(lambda model: endpoint if model in learnt else _own(study, model))
+    return predictions[(predictions["endpoint"] == wanted) | (wanted == "")]
 
 
-def _horizon(study: Mapping[str, Any], model: str, endpoint: str) -> float:
-    """Days by which a model predicts this very endpoint; NaN when it predicts something else."""
-    spec = study["endpoints"].get(study["models"].get(model, {}).get("endpoint", ""), {})
+def _own(study: Mapping[str, Any], model: str) -> str:
+    """Endpoint of a model; empty for one that the configuration does not declare."""
+    return str(study["models"].get(model, {}).get("endpoint", ""))
+
+
+def _good_news(study: Mapping[str, Any], learnt: str) -> bool:
+    """Whether an endpoint is favourable: the risk is then 1 - probability, so that higher is worse."""
+    return bool(study["endpoints"].get(learnt, {}).get("favourable", False))
+
+
+def _horizon(study: Mapping[str, Any], learnt: str, endpoint: str) -> float:
+    """Days by which a model that has learnt one endpoint predicts the analysed one; NaN when it does not."""
+    spec = study["endpoints"].get(learnt, {})
     if spec.get("source") == "horizon" and spec.get("of") == endpoint:
         return float(spec["horizon_days"])
     return np.nan
 
 
-def study_settings(study: Mapping[str, Any], freezes: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """Settings of a study's analysis; the cut of each model comes from its ``freeze.json`` and nowhere else.
+def study_settings(study: Mapping[str, Any], freezes: Mapping[str, Mapping[str, Any]], endpoint: str) -> Settings:
+    """Settings of a study's analysis of one endpoint; the cut of each model comes from its ``freeze.json`` alone.
+
+    It is that of the score that `assemble` takes: of the model's head for this endpoint, or of its own endpoint.
 
     Raises
     ------
@@ -104,15 +123,17 @@ def study_settings(study: Mapping[str, Any], freezes: Mapping[str, Mapping[str, 
     section = study["survive"]
     cut = {}
     for model, freeze in freezes.items():
+        head = freeze.get("heads", {}).get(endpoint, {})
         if "survival_cut" not in freeze:
             raise FreezeError(
                 "the frozen model has no survival cut", where=f"freeze.json of {model}", expected="key survival_cut",
                 todo="train the model again",
             )  # fmt: skip
-        value = freeze["survival_cut"]
+        value = (head or freeze)["survival_cut"]
         value = value.get("value") if isinstance(value, Mapping) else value
         if value is not None:
-            cut[model] = 1 - float(value) if _good_news(study, model) else float(value)
+            turned = not head and _good_news(study, _own(study, model))
+            cut[model] = 1 - float(value) if turned else float(value)
     levels = {
         name: [str(level) for level in study["columns"][name]["levels"]]
         for name in section["covariates"]

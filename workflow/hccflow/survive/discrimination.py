@@ -11,7 +11,7 @@ import pandas as pd
 
 from hccflow.metrics.brier_t import auc_t, auc_t_difference, brier_t, calibration_t, integrated_brier
 from hccflow.metrics.competing import cumulative_incidence
-from hccflow.metrics.concordance import Concordance, concordance_difference
+from hccflow.metrics.concordance import Concordance, concordance_difference, concordance_within
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.survive.samples import Sample, outcome
 from hccflow.survive.settings import Settings
@@ -35,6 +35,7 @@ def discrimination_rows(sample: Sample, settings: Settings) -> tuple[list[Row], 
         rows = [none.row(name, **where) for name in ("c_harrell", "c_uno", "ibs")]
         return rows + [none.row(m, at=t, **where) for t in settings.times for m in ("auc_t", "brier_t")], {}
     rows = [Concordance(time, event, score, entry=entry).estimate(settings.level).row("c_harrell", **where)]
+    rows += _within_folds(sample, settings)
     if entry is not None:
         none = undefined(NO_ENTRY, n=len(scored), n_events=int(event.sum()))
         rows += [none.row(name, **where) for name in ("c_uno", "ibs")]
@@ -47,6 +48,29 @@ def discrimination_rows(sample: Sample, settings: Settings) -> tuple[list[Row], 
     rows += [auc_t(time, code, score, t, settings.level).row("auc_t", at=t, **where) for t in settings.times]
     rows += _error_rows(sample, settings)
     return rows, {"auc_t": _auc_curve(sample, time, code, score, settings), "brier_t": _brier_curve(sample)}
+
+
+def _within_folds(sample: Sample, settings: Settings) -> list[Row]:
+    """C of pairs that one fold has judged, where there are several folds: their scores come from different trainings.
+
+    Of several repeats the mean, without interval: they share their subjects.
+    """
+    found = []
+    for _, repeat in sample.folds.groupby("repeat", dropna=False):
+        if repeat["fold"].nunique() < 2:
+            continue
+        strata = []
+        for _, part in repeat.groupby("fold"):
+            time, event, entry = outcome(sample.frame.loc[part["subject"]])
+            strata.append(Concordance(time, event, part["score"].to_numpy(float), entry=entry))
+        found.append(concordance_within(strata, settings.level))
+    if not found:
+        return []
+    values = [one.value for one in found if one.value is not None]
+    one = found[0]
+    if len(found) > 1 and values:
+        one = Estimate(float(np.mean(values)), n=one.n, n_events=one.n_events, reason=f"mean of {len(values)} repeats")
+    return [one.row("c_harrell_within_folds", **sample.where)]
 
 
 def predicted(sample: Sample, t: float) -> pd.Series | None:

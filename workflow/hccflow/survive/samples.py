@@ -33,6 +33,8 @@ class Sample:
         name no time. Empty when the score is not a probability.
     n_rows, n_no_outcome : int
         Subjects of the table, and those of them without time or event.
+    folds : pandas.DataFrame
+        Out-of-fold scores: ``subject, repeat, fold, score``; empty where there are none.
     """
 
     study: str
@@ -43,6 +45,7 @@ class Sample:
     risks: dict[float | None, pd.Series]
     n_rows: int
     n_no_outcome: int
+    folds: pd.DataFrame
 
     @property
     def where(self) -> dict[str, str]:
@@ -165,7 +168,9 @@ def _sample(rows: pd.DataFrame, study: str, endpoint: str, cohort: str, model: s
         for horizon in horizons or [None]:
             part = rows[rows["horizon_days"] == horizon] if horizon is not None else rows
             risks[horizon] = part.groupby("subject")["y_prob"].mean().reindex(frame.index)
-    return Sample(study, endpoint, cohort, model, frame, risks, n_rows, int(n_rows - known.sum()))
+    folds = first.reindex(columns=["subject", "repeat", "fold", "score"]).dropna(subset=["fold", "score"])
+    folds = folds[folds["subject"].isin(frame.index)]
+    return Sample(study, endpoint, cohort, model, frame, risks, n_rows, int(n_rows - known.sum()), folds)
 
 
 def _one_row_each(rows: pd.DataFrame, where: str) -> None:

@@ -29,6 +29,8 @@ class Options:
         Names of models in figures.
     primary : tuple of str
         Model and comparator of the prespecified comparison: fixes the sign of their difference.
+    survival : tuple of str
+        Survival endpoints, whose rows the stage leaves to ``survive``.
     """
 
     level: float = 0.95
@@ -39,6 +41,7 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     primary: tuple[str, str] | None = None
     seed: int = 0
+    survival: tuple[str, ...] = ()
 
     @property
     def curve_draws(self) -> int:

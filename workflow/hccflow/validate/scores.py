@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,9 @@ class ScoreSet:
         }
 
 
-def collect(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[ScoreSet]:
+def collect(
+    predictions: pd.DataFrame, thresholds: Mapping[str, float], survival: Collection[str] = ()
+) -> list[ScoreSet]:
     """Check a predictions table and split it into score sets, sorted by endpoint, cohort and model.
 
     Parameters
@@ -84,6 +86,8 @@ def collect(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[
         Follows the schema ``predictions``; only ``model, cohort, subject, kind`` need be there.
     thresholds : mapping
         Operating points by model; they go before the column ``threshold``.
+    survival : collection of str
+        Survival endpoints: their rows are not for this stage, and left out.
 
     Raises
     ------
@@ -98,6 +102,7 @@ def collect(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> list[
         raise TableError("the predictions have no rows", expected="one row per model and case")
     table = _complete(predictions)
     _check(table)
+    table = table[~table["endpoint"].isin(list(survival))]
     models = sorted(table["model"].unique())
     for name in thresholds:
         if name not in models:

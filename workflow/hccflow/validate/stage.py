@@ -71,7 +71,7 @@ def validate(
         See `hccflow.validate.scores.collect`.
     """
     check_thresholds(options.net_benefit_at)
-    sets = collect(predictions, thresholds)
+    sets = collect(predictions, thresholds, options.survival)
     people = Subjects(subjects, options) if subjects else None
     out = _Gathered()
     cohorts = sorted({(s.endpoint, s.cohort) for s in sets})
@@ -105,7 +105,7 @@ def pool(predictions: pd.DataFrame, options: Options) -> pd.DataFrame:
     LeakageError, TableError
         See `hccflow.validate.scores.collect`.
     """
-    sets = collect(predictions, {})
+    sets = collect(predictions, {}, options.survival)
     rows = list(groups.by_cohort(sets, options))
     shown = ("auc", "calibration_in_the_large", "calibration_slope")
     for s in sets:

@@ -19,6 +19,8 @@ CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t", "nomogram"), ("km", "cif", "auc_
 #: Cox models as survive names them in the column comparator, and as the table heads them.
 COX = {"univariable": "Univariable", "clinical": "Clinical only", "multivariable": "Score and clinical"}
 KEYS = ["cohort", "endpoint", "model"]
+#: Concordance of pairs that one fold has judged.
+WITHIN = "c_harrell_within_folds"
 
 
 def build(results: Results) -> Section:
@@ -53,6 +55,7 @@ def _summary(results: Results, found: pd.DataFrame) -> Table:
     """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself."""
     rows: list[Row] = []
     head: tuple[str, ...] = ()
+    inside = bool((found["metric"] == WITHIN).any())
     for (cohort, endpoint, model), _ in groups(found, KEYS):
         if (cohort, endpoint) != head:
             rows.append(_heading(results, cohort, endpoint))
@@ -61,7 +64,10 @@ def _summary(results: Results, found: pd.DataFrame) -> Table:
         logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
         high = results.one("cox_hr", group="high", comparator="low", **where)
         cells = [_count(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
-        rows.append(Row([Cell(results.label("models", model)), *cells, estimate(results.one("c_uno", **where))]))
+        cells.append(estimate(results.one("c_uno", **where)))
+        if inside:
+            cells.append(estimate(results.one(WITHIN, **where), absent="no scores of several folds"))
+        rows.append(Row([Cell(results.label("models", model)), *cells]))
     span = level(results)
     columns = [
         "Model",
@@ -70,6 +76,7 @@ def _summary(results: Results, found: pd.DataFrame) -> Table:
         "Log-rank p",
         f"Harrell's C ({span} CI)",
         "Uno's C",
+        *(["C within folds"] if inside else []),
     ]
     return Table("survival", caption("survival"), columns, rows, sorted(found["source"].unique()))
 
