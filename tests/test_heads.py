@@ -22,6 +22,7 @@ from hccflow.networks import loop
 from hccflow.networks.crops import crop_table
 from hccflow.networks.heads import Head, Tasks, check_tasks, tasks_of
 from hccflow.networks.losses import RiskMemory, TaskLoss, cox_loss, discrete_loss, expected_survival, response_loss
+from hccflow.networks.overlays import explain_cohort
 from hccflow.networks.registry import Shape
 from hccflow.paths import case_file
 from hccflow.predict import open_frozen, predict
@@ -339,6 +340,16 @@ def test_an_unseen_cohort_is_scored_for_every_endpoint(study: dict[str, Any], tm
     for endpoint, column in (("mvi", "y_prob"), ("rfs", "risk")):
         one, two = (t[t["endpoint"] == endpoint].set_index("subject")[column] for t in (again, own))
         pd.testing.assert_series_equal(one, two)
+
+
+def test_every_head_has_its_maps(study: dict[str, Any], tmp_path: Path) -> None:
+    scores, (_, _, subjects, _, crops) = study["training"].predictions, study["args"]
+    table = explain_cohort(study["root"] / "deep", subjects, crops, scores, tmp_path, each=1, seed=0)
+    assert table.groupby(["chosen", "endpoint", "method"]).size().eq(1).all() and len(table) == 3 * 3 * 2
+    told = table.groupby("endpoint")["explains"].agg(set).to_dict()
+    assert told["rfs"] == told["os"] == {"higher risk"} and told["mvi"] <= {"event", "no event"}
+    assert (table["energy_in_mask"].notna() | table["reason"].ne("")).all()
+    assert table["y_prob"].notna().all() and len(list(tmp_path.glob("*_cam.png"))) == 3
 
 
 def test_a_fold_without_events_is_said(study: dict[str, Any], tmp_path: Path) -> None:

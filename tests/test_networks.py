@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from hccflow.batch import Case, run_batch
 from hccflow.cli import main
@@ -29,7 +29,7 @@ from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import TaskLoss, response_loss, segmentation_loss
 from hccflow.networks.options import check_crop
-from hccflow.networks.overlays import choose_cases
+from hccflow.networks.overlays import choose_cases, deep_features, explain_cohort
 from hccflow.networks.registry import NETWORKS, Shape, build
 from hccflow.paths import case_file
 from hccflow.predict import open_frozen, predict
@@ -364,6 +364,39 @@ def test_a_case_without_a_usable_region_is_a_failed_row(tmp_path: Path) -> None:
     assert "not converted: slice missing" in table["reason"].iloc[2]
 
 
+def test_a_missing_channel_is_a_crop_that_says_so_and_a_box_may_lie_around_the_organ(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tumour, liver = np.zeros((10, 40, 40), dtype=np.uint8), np.zeros((10, 40, 40), dtype=np.uint8)
+    tumour[3:7, 26:30, 26:30] = 1
+    liver[2:8, 4:32, 4:32] = 1
+    cases = [Case("dev", name) for name in ("A1", "A2", "A3")]
+    rows: dict[str, dict[str, Any]] = {}
+    for case, channels in zip(cases, (["pre", "art"], ["art"], ["pre"]), strict=True):
+        for channel in channels:
+            image = volume(rng.normal(size=tumour.shape).astype(np.float32))
+            write_image(image, tmp_path / case_file(case.subject, "", channel))
+        for name, array in (("tumour", tumour), ("liver", liver)):
+            write_image(volume(array), tmp_path / case_file(case.subject, "", "mask", desc=name))
+        rows[case.stem] = {"status": "ok", "reason": "", "channels": ",".join(channels), "masks": "liver,tumour"}
+    extract = {"rois": {"m": {"source": "reference", "mask": "tumour"}}, "intensity": {"kind": "zscore"}}
+    imaging = {"channels": ["pre", "art"], "reference": "art"}
+    box = {"roi": "m", "around": "liver", "size": [16, 16, 8], "spacing_mm": [4, 4, 4]}
+    work = CaseCropper(tmp_path, rows, imaging, extract, "box", box)
+    table = run_batch(cases, work, folder=tmp_path / "b", manifest=tmp_path / "b.tsv", key={})
+    assert table["status"].tolist() == ["ok", "ok", "failed"]
+    assert table["missing_channels"].fillna("").tolist()[:2] == ["", "pre"]
+    assert table["notes"].iloc[1] == "no image of 'pre'"
+    assert "no image of 'art', on whose grid" in table["reason"].iloc[2]
+    found = load_file(tmp_path / "b" / case_file("A2", "", "crop", desc="box", ext=".safetensors"))
+    image, mask = found["image"], found["mask"]
+    assert np.isnan(image[0]).all() and np.isfinite(image[1]).all()
+    middle = np.argwhere(mask).mean(axis=0)
+    assert (middle[1:] > 10).all(), "the box is centred on the liver, the tumour lies in its corner"
+    lost = CaseCropper(tmp_path, rows, imaging, extract, "box", {**box, "around": "spleen"})
+    table = run_batch(cases[:1], lost, folder=tmp_path / "c", manifest=tmp_path / "c.tsv", key={})
+    assert "the case has no mask of 'spleen'" in table["reason"].iloc[0]
+
+
 @pytest.mark.parametrize(
     ("check", "given", "words"),
     [
@@ -551,3 +584,38 @@ def test_a_fold_without_positives_is_said(trained: dict[str, Any], tmp_path: Pat
     external = subjects.assign(role="external")
     with pytest.raises(LeakageError, match="may not teach"):
         train_fold(name, settings, external, folds, crops, repeat=0, fold=0, out=tmp_path / "f", work=tmp_path / "w")
+
+
+def test_a_network_of_planes_with_missing_channels_goes_from_crops_to_maps(tmp_path: Path) -> None:
+    subjects, external = study(tmp_path, 16), study(tmp_path, 6, "ext", seed=9, role="external")
+    for name in ("DEV003", "EXT002"):
+        (file,) = tmp_path.glob(f"*/crop-box/batch-01/**/*{name}*.safetensors")
+        tensors = load_file(file)
+        tensors["image"][1] = np.nan
+        save_file(tensors, file)
+    own = {"dims": 2, "slices": 2, "missing": "zero", "channel_dropout": 0.3, "epochs": 2, "seeds": 1}
+    tables = {name: crop_table([tmp_path / name / "crop-box"]) for name in ("dev", "ext")}
+    folds, scores, facts = split(subjects, folds=2), {}, {}
+    for policy in ("zero", "refuse"):
+        settings, out = config(**{**own, "missing": policy}), tmp_path / policy
+        args = ("deep", settings, subjects, folds, tables["dev"])
+        places = [out / f"fold-0-{fold}" for fold in (0, 1)]
+        for fold, place in enumerate(places):
+            train_fold(*args, repeat=0, fold=fold, out=place, work=tmp_path / "work")
+        training, _ = train_network(*args, places, work=tmp_path / "work")
+        facts[policy] = write_training(training, out)
+        manifest = training.manifest.set_index("subject")
+        assert manifest.loc["DEV003", "status"] == ("ok" if policy == "zero" else "failed")
+        scores[policy] = predict(open_frozen(out), "ext", CohortRole.EXTERNAL, external, tables["ext"])
+    assert manifest.loc["DEV003", "reason"] == "no image of channel 2"
+    assert facts["zero"]["initial_weights"] == "from scratch"
+    assert facts["zero"]["training"]["n"] == facts["refuse"]["training"]["n"] + 1
+    one = {policy: table.set_index("subject").loc["EXT002"] for policy, table in scores.items()}
+    assert np.isfinite(one["zero"]["y_prob"]) and np.isnan(one["refuse"]["y_prob"])
+    assert one["refuse"]["reason"] == "no image of channel 2"
+    table = explain_cohort(tmp_path / "zero", external, tables["ext"], scores["zero"], tmp_path / "cam", each=1, seed=0)
+    assert table["endpoint"].unique().tolist() == ["response"] and len(table) == 6
+    assert (table["energy_in_mask"].notna() | table["reason"].ne("")).all()
+    deep = deep_features(load_model("network", tmp_path / "zero" / "model"), external, tables["ext"])
+    assert deep["subject"].tolist() == [f"EXT{i:03d}" for i in range(1, 6)]
+    assert np.isfinite(deep.filter(like="seed0_").to_numpy()).all() and deep.filter(like="seed0_").shape[1] == 16
