@@ -27,7 +27,7 @@ from mockstudy import ROOT, digests
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 GPU_RULES = ("segment_train", "segment_predict", "train_fold", "train_network")
-SITE = {
+SITE: dict[str, Any] = {
     "default-resources": {"slurm_partition": "cpu"},
     "set-resources": {rule: {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "fake"} for rule in GPU_RULES},
     "set-threads": {"convert": 3, "extract": 3, "crop": 2},
@@ -158,7 +158,7 @@ def test_a_node_dies_and_the_study_ends_with_the_same_results(
     def requeued() -> bool:
         return all(job["Restarts"] == "1" for job in cluster.jobs() if job["JobId"] in victims)
 
-    victims = wait_until(on_the_second_node, 600, "a case converted on the second node")
+    victims = wait_until(on_the_second_node, 1200, "a case converted on the second node")
     cluster.do("kill", "n2")
     wait_until(requeued, 120, "SLURM to put the dead node's jobs back into the queue")
     cluster.do("start", "n2")
@@ -175,6 +175,8 @@ def test_a_node_dies_and_the_study_ends_with_the_same_results(
     for rule in ("segment_train", "segment_predict"):
         assert asked[rule] == {("gpu", "gres:gpu:fake:1")}, "one GPU of the site's kind, where the GPUs are"
     assert asked["extract"] == {("cpu", "")}
+    threads = {job["NumCPUs"] for job in cluster.jobs()[before:] if rule_of(job) == "convert"}
+    assert threads == {str(SITE["set-threads"]["convert"])}, "not capped by the cores of the machine that submits"
     first, second = (job for job in cluster.jobs()[before:] if job["Comment"] == stopped)
     assert first["JobState"] == "CANCELLED" and second["JobState"] == "COMPLETED", "what SLURM stops is tried again"
     assert amounts(second) == [2 * amount for amount in amounts(first)], "with twice the memory and time"

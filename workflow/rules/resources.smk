@@ -20,15 +20,12 @@ def gpus(device=SEGMENT.get("device")):
     return int(device == "cuda" or device == "auto" and shutil.which("nvidia-smi") is not None)
 
 
-# profiles/default says `cores: all`, which is right for this machine. On a cluster the same number, that of the login
-# node, would cap the threads of every job.
-if workflow.non_local_exec:
-    workflow.resource_settings.cores = None
-    workflow.global_resources["_cores"] = None
-
-
-# Every event of a run starts a timer of its own that plans again each second, for the sake of a limit of submissions (100
-# a second) that no machine of ours comes near: half of what Snakemake costs per job. A cluster's profile may set one.
+# Two corrections that can only be made once Snakemake knows where jobs run, after this file was read:
+# profiles/default says `cores: all`, which is right for this machine; on a cluster the same number, that of the login
+# node, would cap the threads of every job. And on this machine every event of a run starts a timer of its own that plans
+# again each second, for the sake of a limit of submissions (100 a second): half of what Snakemake costs per job.
 onstart:
-    if not workflow.non_local_exec:
+    if workflow.non_local_exec:
+        workflow.global_resources["_cores"] = None
+    else:
         workflow.scheduler.job_rate_limiter = None
