@@ -35,8 +35,8 @@ class Checkout:
         config = default_config()
         config["split"]["folds"] = 3
         config["validate"]["bootstrap"] = 200
-        # Real networks, but 30 iterations teach no tumour in every fold: empty masks become failed rows of the region's
-        # features, too few are left for a model on them, and the default study's demand has no place here.
+        # Real networks at a tenth of the training that they need (docs/segment.md): their masks are not promised to hold a
+        # tumour, so no model is built upon them here, and the default study's demand has no place.
         config["segment"] |= {"iterations": 30, "require_dice": {}}
         del config["models"]["radiomics_nnunet"]
         config["models"]["deep"]["network"] |= {"epochs": 4, "patience": 4}
