@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hccflow.figures.plane import curves
+from hccflow.networks.architectures import option
 from hccflow.networks.heads import SEGMENTATION, named_tasks
 from hccflow.paths import case_file
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table, Text
@@ -62,7 +63,11 @@ def _training(results: Results, models: list[str]) -> Table:
         sd = Cell(DASH, "one seed has no spread") if one else Cell(_spread(freeze["seed_sd"], facts))
         learnt = freeze.get("task_weights") if spec.get("weighting") == "uncertainty" else None
         tasks = ", ".join(_task(*item, learnt) for item in _tasks(results.settings["models"][name]).items())
-        cells = [Cell(spec["architecture"]), Cell(tasks), Cell(f"{len(facts)} \N{MULTIPLICATION SIGN} {spec['seeds']}")]
+        cells = [
+            Cell(_network(spec, freeze)),
+            Cell(tasks),
+            Cell(f"{len(facts)} \N{MULTIPLICATION SIGN} {spec['seeds']}"),
+        ]
         final = Cell(f"{freeze['epochs']}") if "epochs" in freeze else Cell(DASH)
         rows.append(Row([Cell(results.label("models", name), strong=True), *cells, Cell(span), final, sd]))
     columns = [
@@ -71,6 +76,13 @@ def _training(results: Results, models: list[str]) -> Table:
     ]  # fmt: skip
     sources = [f"train/{name}/{file}" for name in models for file in ("freeze.json", "fold-*/fold.json")]
     return Table("networks", caption("networks"), columns, rows, sources, text_columns=columns[1:3])
+
+
+def _network(spec: Mapping[str, Any], freeze: Mapping[str, Any]) -> str:
+    """Architecture, dimensions, and the weights with which training began."""
+    began = freeze.get("initial_weights", "weights unknown")
+    weights = began if isinstance(began, str) else f"from {began['file']} ({began['licence']})"
+    return f"{spec['architecture']}, {option(spec, 'dims'):g}D, {weights}"
 
 
 def _task(name: str, task: Mapping[str, Any], learnt: Mapping[str, float] | None) -> str:
