@@ -16,14 +16,14 @@ from safetensors.numpy import load_file, save_file
 
 from hccflow.batch import Case, run_batch
 from hccflow.cli import main
-from hccflow.errors import ConfigError, DataAbsentError, FitError, FreezeError, LeakageError, RoiError
+from hccflow.errors import ConfigError, DataAbsentError, FitError, FreezeError, LeakageError, RoiError, TableError
 from hccflow.extract.crops import CaseCropper, make_crop
 from hccflow.ids import CohortRole
 from hccflow.images import write_image
 from hccflow.models.opening import load_model
 from hccflow.networks import augment, loop
 from hccflow.networks.architectures import ARCHITECTURES, stages
-from hccflow.networks.crops import crop_table, read_crops
+from hccflow.networks.crops import crop_table, read_crops, view
 from hccflow.networks.device import choose_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of
@@ -308,6 +308,24 @@ def volume(array: np.ndarray, spacing: tuple[float, float, float] = (2.0, 2.0, 4
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
     return image
+
+
+def test_a_network_sees_the_channels_that_it_names(tmp_path: Path) -> None:
+    image = np.stack([np.full((8, 8, 8), value, np.float32) for value in (1, 2, 3)])
+    rows = []
+    for subject in ("A", "B"):
+        path = tmp_path / f"{subject}.safetensors"
+        save_file({"image": image, "mask": np.ones((8, 8, 8), np.uint8)}, path, metadata={"channels": "pre,art,por"})
+        rows.append({"cohort": "dev", "subject": subject, "session": "", "crop": str(path)})
+    table = pd.DataFrame(rows)
+    crops = read_crops(table, table)
+    assert crops.channels == ("pre", "art", "por")
+    spec = {**SPEC, "crop": "box"}
+    assert view(crops, spec).images.shape[1] == 3
+    seen = view(crops, {**spec, "channels": ["por", "art"]})
+    assert seen.images[:, :, 0, 0, 0].tolist() == [[3, 2], [3, 2]], "in the order in which they are named"
+    with pytest.raises(TableError, match="no channel 'late'.*pre, art, por"):
+        view(crops, {**spec, "channels": ["late"]})
 
 
 def test_a_crop_meets_all_channels_on_the_same_millimetres() -> None:

@@ -44,12 +44,13 @@ def test_named_variants_change_several_keys_and_null_removes_one() -> None:
 def test_single_channels_and_single_tasks_are_made_by_themselves() -> None:
     found = variants(
         channels={"of": "radiomics", "auto": ["channels"]},
-        tasks={"of": "deep", "auto": ["tasks"], "vary": {"network.augment": ["none", "strong"]}},
+        tasks={"of": "deep", "auto": ["tasks", "channels"], "vary": {"network.augment": ["none", "strong"]}},
     )
     assert found["radiomics__only_portal"].spec["features"] == ["portal__*", "shape__*"]
     assert found["deep__without_segmentation"].spec["network"]["tasks"] == {"response": 1.0}
     assert found["deep__augment_none"].spec["network"]["augment"] == "none"
-    assert [v.base for v in found.values()] == ["radiomics"] * 2 + ["deep"] * 3
+    assert [v.base for v in found.values()] == ["radiomics"] * 2 + ["deep"] * 5
+    assert found["deep__only_arterial"].spec["network"]["channels"] == ["arterial"]
 
 
 def test_a_variant_is_told_from_others_by_what_it_is_and_not_by_its_label() -> None:
@@ -72,6 +73,7 @@ def test_a_variant_is_told_from_others_by_what_it_is_and_not_by_its_label() -> N
         ({"of": "clinical", "vary": {"columns": [["os_days"]]}}, "available only with the outcome"),
         ({"of": "radiomics", "variants": {"x": {"endpoint": "os"}}}, "keeps the endpoint"),
         ({"of": "clinical", "auto": ["channels"]}, "single channels are made of a model that sees them all"),
+        ({"of": "deep", "vary": {"network.channels": [["nobody"]]}}, "unknown channel 'nobody'"),
         ({"of": "clinical", "auto": ["tasks"]}, "one task has no ablation"),
         ({"of": "radiomics", "vary": {"roi": ["nnunet"]}, "cohorts": ["phantom-dev"]}, "unknown external or follow-up"),
         ({"of": "radiomics", "vary": {"select.variance": [0.1, "0,1"]}}, "two models are called"),

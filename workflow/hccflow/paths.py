@@ -10,6 +10,9 @@ from pathlib import PurePosixPath
 
 from hccflow.ids import check_id
 
+#: Key in the header of a crop that names its channels, comma-separated.
+CHANNELS = "channels"
+
 
 def case_stem(subject: str, session: str = "") -> str:
     """BIDS-like stem of a case, ``sub-<id>[_ses-<id>]``; an empty session is left out."""

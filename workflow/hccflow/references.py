@@ -158,6 +158,8 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
                 raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, models")
     if model["kind"] == "network":
         _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
+        for channel in model["network"].get("channels", ()):
+            _known(channel, config.get("imaging", {}).get("channels", []), "channel", f"{where}.network.channels")
         check_network(model, endpoints, where)
         box = config["crops"][model["network"]["crop"]]
         check_size(model["network"], box["size"], f"config.crops.{model['network']['crop']}.size, for {name}")

@@ -168,15 +168,18 @@ Changes = Iterator[tuple[str, dict[str, Any]]]
 def _channels(base: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Changes:
     """One variant for each channel: what does it see alone?"""
     channels = config.get("imaging", {}).get("channels", [])
-    if len(channels) < 2:
-        raise ConfigError("one channel has no ablation", where=where, found=channels, todo="leave channels out of auto")
-    if base.get("roi") is None or base["features"] != ["*"]:
+    network = base["kind"] == "network"
+    if network:
+        channels = base["network"].get("channels", channels)
+    elif base.get("roi") is None or base["features"] != ["*"]:
         raise ConfigError(
             "single channels are made of a model that sees them all", where=where,
-            expected="features ['*'] of an ROI", todo="name the variants of another model under variants",
+            expected="a network, or features ['*'] of an ROI", todo="name the variants of another model under variants",
         )  # fmt: skip
+    if len(channels) < 2:
+        raise ConfigError("one channel has no ablation", where=where, found=channels, todo="leave channels out of auto")
     for channel in channels:
-        yield f"only_{channel}", {"features": [f"{channel}__*", SHAPE]}
+        yield f"only_{channel}", {"network.channels": [channel]} if network else {"features": [f"{channel}__*", SHAPE]}
 
 
 def _tasks(base: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Changes:

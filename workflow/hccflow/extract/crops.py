@@ -18,7 +18,7 @@ from hccflow.extract.cases import converted_channels, mask_folders
 from hccflow.extract.intensity import normalise
 from hccflow.extract.regions import TOLERANCE, bounding_box, check_mask, same_grid
 from hccflow.images import read_image
-from hccflow.paths import case_file
+from hccflow.paths import CHANNELS, case_file
 
 #: Fewest voxels of the ROI inside a crop.
 MIN_VOXELS = 4
@@ -205,7 +205,8 @@ class CaseCropper:
         )  # fmt: skip
         out = folder / case_file(case.subject, case.session, "crop", desc=self.name, ext=".safetensors")
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"image": crop.image, "mask": crop.mask}, out)
+        names = ",".join(self.imaging["channels"])
+        save_file({"image": crop.image, "mask": crop.mask}, out, metadata={CHANNELS: names})
         notes = [f"no image of '{name}'" for name in missing]
         notes += [f"{100 * (1 - crop.inside):.0f} % of the region lies outside the crop"] if crop.inside < 0.995 else []
         spacing = dict(zip(("spacing_x_mm", "spacing_y_mm", "spacing_z_mm"), crop.spacing_mm, strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from hccflow.errors import DataAbsentError, TableError
@@ -19,7 +19,7 @@ from hccflow.models.encoding import KEYS
 from hccflow.models.fold import Fold
 from hccflow.networks.architectures import option
 from hccflow.networks.options import check_size
-from hccflow.paths import case_file
+from hccflow.paths import CHANNELS, case_file
 from hccflow.tables import read_table
 
 #: Name of the crop's column in the table of a cohort's crops: the path of the file.
@@ -38,11 +38,14 @@ class Crops:
         NaN throughout for a row without a crop, whose image is 0.
     reasons : tuple of str
         Why a row cannot be used; empty where it can.
+    channels : tuple of str
+        Names of the channels, as the files give them; empty where they give none.
     """
 
     images: torch.Tensor
     masks: torch.Tensor
     reasons: tuple[str, ...]
+    channels: tuple[str, ...] = ()
 
     @property
     def present(self) -> np.ndarray:
@@ -96,11 +99,14 @@ def read_crops(subjects: pd.DataFrame, table: pd.DataFrame) -> Crops:
     masks = torch.full((len(paths), 1, *shape[1:]), float("nan"))
     for place, one in loaded.items():
         images[place], masks[place, 0] = one["image"].float(), one["mask"].float()
-    return Crops(images, masks, tuple("" if path else "no crop" for path in paths))
+    names = {_channels(Path(path)) for path in paths if path}
+    if len(names) > 1:
+        raise TableError("crops differ in size or channels", where="--crops", found=sorted(names))
+    return Crops(images, masks, tuple("" if path else "no crop" for path in paths), next(iter(names)))
 
 
 def view(crops: Crops, spec: Mapping[str, Any]) -> Crops:
-    """What a network sees of crops: its slices, and only cases that its policy on missing channels lets in.
+    """What a network sees of crops: its channels and slices, and only cases that its policy on missing ones lets in.
 
     In 3D the whole crop; in 2.5D the slice with the largest area of the region and its neighbours (the crop's last
     slice again where it ends); in 2D the largest slice, or, of several, slices spread evenly from the first to the last
@@ -116,7 +122,18 @@ def view(crops: Crops, spec: Mapping[str, Any]) -> Crops:
     ------
     ConfigError
         The crop is too small for the network.
+    TableError
+        The crops do not have a channel that the network names.
     """
+    if "channels" in spec:
+        unknown = [name for name in spec["channels"] if name not in crops.channels]
+        if unknown:
+            raise TableError(
+                f"the crops have no channel '{unknown[0]}'", where=f"crop-{spec['crop']}",
+                found=", ".join(crops.channels) or "no names of channels", todo="run the rule crop again",
+            )  # fmt: skip
+        taken = [crops.channels.index(name) for name in spec["channels"]]
+        crops = replace(crops, images=crops.images[:, taken], channels=tuple(spec["channels"]))
     size = tuple(crops.images.shape[:1:-1])
     check_size(spec, size, f"the crop '{spec['crop']}'")
     if spec.get("missing", "refuse") == "refuse":
@@ -146,6 +163,13 @@ def _slices(area: np.ndarray, count: int, dims: float) -> np.ndarray:
 def _take(volumes: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     shape = (*volumes.shape[:2], where.shape[2], *volumes.shape[3:])
     return torch.gather(volumes, 2, where.expand(shape))
+
+
+def _channels(path: Path) -> tuple[str, ...]:
+    """Names of the channels of a crop."""
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(CHANNELS, "")
+    return tuple(text.split(",")) if text else ()
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
