@@ -149,8 +149,8 @@ def train_network(
         "in_final_model": [int(n in fitted.model.selected) for n in every],
     })  # fmt: skip
     spread = {head: round(float(np.mean([fact["seed_sd"][head] for fact in facts])), 6) for head in tasks.heads}
-    weights = [column for column in map(str, fitted.history) if column.startswith("weight_")]
-    learnt = {n.removeprefix("weight_"): float(fitted.history[n].iloc[-1]) for n in weights}
+    last = fitted.history.groupby("seed").last().mean()
+    learnt = {n.removeprefix("weight_"): float(value) for n, value in last.items() if str(n).startswith("weight_")}
     more = {
         "initial_weights": origin(settings["models"][name]["network"]), "epochs": epochs, "seed_sd": spread,
         "task_weights": learnt or tasks.weights,
