@@ -257,6 +257,19 @@ def test_networks_training_and_ablation(tree: tuple[Path, dict[str, Any]]) -> No
     assert str(drawn.svg).count("<polygon") == 5, "a mark at the kept epoch of each training, and one in the key"
 
 
+def test_every_head_of_a_network_has_its_loss_weight_and_spread(own: tuple[Path, dict[str, Any]]) -> None:
+    root, config = own
+    tasks = {"response": 1.0, "os": {"loss": "discrete", "weight": 0.5, "intervals_days": [365, 730]}}
+    config["models"]["deep"]["network"] |= {"tasks": tasks, "weighting": "uncertainty"}
+    for path in (root / "train/deep").glob("**/*.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts["seed_sd"]["os"], facts["task_weights"] = 12.0, {"response": 1.234, "os": 0.2}
+        write_text(path, json.dumps(facts))
+    cells = tables(networks.build(Results(root, config)))["networks"].rows[0].cells
+    assert cells[2].text == "response 1.2 (learnt), os (discrete) 0.2 (learnt)"
+    assert cells[6].text == "response 0.050 (0.040 to 0.060); os 12.000 (12.000 to 12.000)"
+
+
 def test_maps_show_failures_first_and_the_check_beside_them(tree: tuple[Path, dict[str, Any]]) -> None:
     part = networks.build(Results(*tree))
     rows = [row for row in tables(part)["maps_deep"].rows if not row.heading]

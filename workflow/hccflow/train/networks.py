@@ -150,7 +150,7 @@ def train_network(
     })  # fmt: skip
     spread = {head: round(float(np.mean([fact["seed_sd"][head] for fact in facts])), 6) for head in tasks.heads}
     last = fitted.history.groupby("seed").last().mean()
-    learnt = {n.removeprefix("weight_"): float(value) for n, value in last.items() if str(n).startswith("weight_")}
+    learnt = {str(n).removeprefix("weight_"): float(v) for n, v in last.items() if str(n).startswith("weight_")}
     more = {
         "initial_weights": origin(settings["models"][name]["network"]), "epochs": epochs, "seed_sd": spread,
         "task_weights": learnt or tasks.weights,
