@@ -35,9 +35,10 @@ class Checkout:
         config = default_config()
         config["split"]["folds"] = 3
         config["validate"]["bootstrap"] = 200
-        # Real networks at a tenth of the training that they need (docs/segment.md): their masks are not promised to hold a
-        # tumour, so no model is built upon them here, and the default study's demand has no place. With the 200 iterations of
-        # the default study every fold reaches a tumour Dice of 0.87 (18 CPU seconds a fold): then the model may come back.
+        # Real networks at a tenth of the training that they need (docs/segment.md): their masks are not promised to
+        # hold a tumour, so no model is built upon them here, and the default study's demand has no place. With the 200
+        # iterations of the default study every fold reaches a tumour Dice of 0.87 (18 CPU seconds a fold): then the
+        # model may come back.
         config["segment"] |= {"iterations": 30, "require_dice": {}}
         del config["models"]["radiomics_nnunet"]
         config["models"]["deep"]["network"] |= {"epochs": 4, "patience": 4}
