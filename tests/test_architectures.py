@@ -23,6 +23,7 @@ from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import response_loss
 from hccflow.networks.model import NetworkModel, load_network
 from hccflow.networks.options import check_network, check_size
+from hccflow.networks.parts import AttentivePooling
 from hccflow.networks.pretrained import origin, start_from
 from hccflow.networks.registry import NETWORKS, Network, Shape, build
 from hccflow.networks.state import write_tensors
@@ -218,6 +219,16 @@ def test_every_network_has_a_map_on_the_grid_of_its_crop(own: dict[str, Any], si
     for (name, old), fresh in zip(network.named_parameters(), new.parameters(), strict=True):
         if name.endswith("weight") and old.numel() > 1 and float(old.detach().std()) > 0:
             assert not torch.equal(old, fresh), f"{name} was not drawn anew"
+
+
+def test_pooling_keeps_its_digits_where_a_gpu_multiplies_in_bfloat16() -> None:
+    maps = [10 + torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))]
+    pooling, logits = AttentivePooling([3]), torch.zeros(2, 1, 8, 8)
+    exact = torch.cat([maps[0].mean(dim=(2, 3)), maps[0].std(dim=(2, 3), correction=0)], dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = pooling(maps, logits)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found[:, :6], exact, rtol=0.02, atol=0.02)
 
 
 # What a network sees

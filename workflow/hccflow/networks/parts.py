@@ -95,7 +95,14 @@ class AttentivePooling(nn.Module):
         self.size = 2 * sum(widths) + widths[-1]
 
     def forward(self, maps: Sequence[Tensor], logits: Tensor) -> Tensor:
-        """Pooled features, shape (n, size); of several logits a pixel (neighbouring slices) the mean probability."""
+        """Pooled features, shape (n, size); of several logits a pixel (neighbouring slices) the mean probability.
+
+        Computed in float32 on a GPU too: a variance as a difference of means has no digits left in bfloat16.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._pool(maps, logits)
+
+    def _pool(self, maps: Sequence[Tensor], logits: Tensor) -> Tensor:
         weight, pooled = torch.sigmoid(logits.float()).mean(dim=1, keepdim=True), []
         average = functional.avg_pool3d if weight.ndim == 5 else functional.avg_pool2d
         for features in maps:
