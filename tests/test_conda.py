@@ -93,7 +93,7 @@ def test_every_environment_holds_what_the_commands_of_its_rules_import() -> None
     distributions = metadata.packages_distributions()
     pinned = {path.stem: {canonical(pin.split("==")[0]) for pin in dependencies(path)[1]} for path in FILES}
     pinned["models"].add("pyradiomics")  # built after the environment
-    networks = {"torch", "torchvision", "monai", "nnunetv2", "batchgeneratorsv2", "batchgenerators"}
+    networks = {"torch", "torchvision", "monai", "segmentation_models_pytorch"}
     checked = 0
     for rule, (command, file) in rules().items():
         for environment in ("models", "segment") if file == BY_MODEL else (file,):
