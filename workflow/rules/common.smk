@@ -46,6 +46,7 @@ MASKS = ["<results>/segment/dice.tsv"] if SEGMENT else []
 SURVIVAL = expand(
     "<results>/survive/{cohort}/metrics.tsv", cohort=COHORTS if STUDY.config["survive"]["endpoints"] else []
 )
+COVARIATES = STUDY.config["survive"]["covariates"]
 RELATE = STUDY.config.get("relate", {})
 RELATED = expand("<results>/relate/{cohort}/metrics.tsv", cohort=RELATE.get("cohorts", COHORTS) if RELATE else [])
 EXTERNAL = [name for name, cohort in STUDY.cohorts.items() if cohort.role.value == "external" and not cohort.subset_of]

@@ -7,8 +7,8 @@ rule survive:
             allow_missing=True,
         ),
         subjects="<results>/enrol/{cohort}/subjects.tsv",
-        development=expand("<results>/enrol/{development}/subjects.tsv", development=DEVELOPMENT),
-        split="<results>/enrol/split.tsv",
+        development=expand("<results>/enrol/{development}/subjects.tsv", development=DEVELOPMENT if COVARIATES else []),
+        split=["<results>/enrol/split.tsv"] if COVARIATES else [],
         freeze=expand(
             "<results>/train/{model}/freeze.json",
             model=STUDY.config["survive"]["models"],

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", nargs="+", type=Path, help="tables of scores of one cohort")
     parser.add_argument("--subjects", type=Path, help="subjects.tsv of that cohort")
     parser.add_argument("--freeze", nargs="+", type=Path, default=[], help="freeze.json of each model")
-    parser.add_argument("--development", nargs="+", type=Path, default=[], help="subjects.tsv of development cohorts")
-    parser.add_argument("--split", type=Path, help="split.tsv of the study")
+    parser.add_argument("--development", nargs="*", type=Path, default=[], help="subjects.tsv of development cohorts")
+    parser.add_argument("--split", nargs="?", type=Path, help="split.tsv of the study")
     parser.add_argument(
         "--settings", type=settings, help="sections columns, endpoints, models, survive, cohorts (labels)"
     )

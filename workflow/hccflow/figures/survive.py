@@ -72,7 +72,8 @@ def _draw(
     for where, part in _parts(curves["nomogram"], SAMPLE[:2]):
         path = _path(folder, "nomogram", where)
         endpoint = labels.get(where["endpoint"], where["endpoint"])
-        nomogram.draw(part, path, ", ".join(text for text in (endpoint, where["cohort"]) if text), labels)
+        cohort = labels.get(where["cohort"], where["cohort"])
+        nomogram.draw(part, path, ", ".join(text for text in (endpoint, cohort) if text), labels)
         yield path
     for where, part in _parts(metrics[metrics["metric"].isin(["cox_hr", "cox_hr_sd"])], SAMPLE[:2]):
         path = _path(folder, "forest", where)

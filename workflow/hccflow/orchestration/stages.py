@@ -181,7 +181,9 @@ class _Writer:
             return self.stage("validate", [f"{RESULTS}/validate/{EACH}/{t}" for t in targets], deps, outs, more)
 
         def survive(name: str) -> dict[str, Any]:
-            deps = [f"{RESULTS}/enrol", f"{RESULTS}/train", f"{RESULTS}/validate/{EACH}"]
+            # With covariates the clinical Cox model of the training rows is judged in every cohort.
+            own = f"{RESULTS}/enrol" if self.study.config["survive"]["covariates"] else f"{RESULTS}/enrol/{EACH}"
+            deps = [own, f"{RESULTS}/train", f"{RESULTS}/validate/{EACH}"]
             return self.stage("survive", [f"{RESULTS}/survive/{EACH}/metrics.tsv"], deps, [f"{RESULTS}/survive/{EACH}"])
 
         def relate(name: str) -> dict[str, Any]:
