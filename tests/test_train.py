@@ -248,7 +248,7 @@ def test_logistic_and_firth_agree_with_statsmodels():
     assert np.isfinite(separated.coef).all()
 
 
-@pytest.mark.parametrize("learner", sorted(PARAMETERS))
+@pytest.mark.parametrize("learner", sorted(PARAMETERS.keys() - {"mean"}))
 def test_every_learner_learns_saves_and_reads_back(learner, tmp_path):
     subjects, features = cohort("dev", 60, 6)
     spec = {
