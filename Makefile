@@ -41,8 +41,9 @@ studies: $(VENV)/.complete
 	  $(BIN)/snakemake --cores all --configfile studies/$$study.yaml --quiet rules || exit 1; done
 	@for study in $(STUDIES); do echo "The report of $$study: $(CURDIR)/results/$$study/report/report.html"; done
 
+# A file's tests share one process, so that the micro study is run once. (pytest 9.2 does not see xdist's groups.)
 test: $(VENV)/.complete
-	$(PYTEST) -m "not slow and not realdata" -n 2 --dist loadgroup
+	$(PYTEST) -m "not slow and not realdata" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.complete
 	$(PYTEST) -m "slow and not realdata and not slurm"

@@ -30,11 +30,3 @@ def realdata(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return unpacked[name]
 
     return get
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the micro study in one process, so that it is run once."""
-    for item in items:
-        if "micro" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("micro"))

@@ -16,8 +16,6 @@ from mockstudy import digests
 from remotes import Remote, s3_server, ssh_server
 from smallstudy import SmallStudy, configuration
 
-#: One process makes the two versions, once.
-pytestmark = pytest.mark.xdist_group("restore")
 ADVICE = "these results come from DVC and Snakemake does not know them yet"
 
 
