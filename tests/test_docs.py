@@ -42,16 +42,35 @@ def test_every_link_of_a_page_leads_somewhere() -> None:
     assert not bad
 
 
-def test_every_proof_of_a_guard_exists_and_no_guard_is_left_out() -> None:
-    text = (ROOT / "docs" / "guards.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", text, flags=re.M)
-    assert [int(number) for number, _ in rows] == list(range(1, 31))
+def rows_with_proofs(page: str, count: int, unproved: str) -> list[str]:
+    """State of each numbered row of a table, once every test that the rows name is known to exist."""
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, count + 1))
+    states = []
     for number, row in rows:
+        states.append(row.split(" | ")[-1])
         named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
-        assert named or "missing" in row.split("|")[-1], f"guard {number} names no test"
+        assert named or unproved in states[-1], f"{page}, row {number} names no test"
         for file, test in named:
             source = (ROOT / "tests" / file).read_text(encoding="utf-8")
-            assert re.search(rf"^def {test}\(", source, flags=re.M), f"guard {number}: {file}::{test}"
+            assert re.search(rf"^def {test}\(", source, flags=re.M), f"{page}, row {number}: {file}::{test}"
+    return states
+
+
+def test_every_proof_of_a_guard_exists_and_no_guard_is_left_out() -> None:
+    rows_with_proofs("guards.md", 30, unproved="missing")
+
+
+def test_every_proof_of_a_capability_exists_and_the_counts_are_right() -> None:
+    states = rows_with_proofs("capabilities.md", 51, unproved="not served: ")
+    n = {
+        kind: sum(re.match(rf"{kind}(;|:|$)", s) is not None for s in states)
+        for kind in ("there", "in part", "not served")
+    }
+    assert sum(n.values()) == len(states), "a state begins with there, in part or not served"
+    words = f"{n['there']} are there, {n['in part']} in part, {n['not served']} not served"
+    for page in ("docs/capabilities.md", "README.md"):
+        assert words in " ".join((ROOT / page).read_text(encoding="utf-8").split()), f"{page} does not say: {words}"
 
 
 def test_the_studies_have_simple_baselines() -> None:
