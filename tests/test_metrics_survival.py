@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from hccflow.errors import HccflowError
 from hccflow.metrics.brier_t import auc_t, auc_t_difference, brier_t, calibration_t, integrated_brier
@@ -298,6 +298,28 @@ def test_a_monotone_likelihood_is_named_and_firth_is_finite() -> None:
     firth = firth_cox(np.c_[x, z], time, x == 1, ["x", "z"])
     assert 1 < firth["x"].value < 20
     assert firth["x"].ci_low < firth["x"].value < firth["x"].ci_high
+
+
+@pytest.mark.parametrize("n", [6, 20, 60])
+def test_firth_finds_the_maximum_of_a_score_that_orders_everybody(n: int) -> None:
+    x, time, event = -np.arange(n, dtype=float), np.arange(n) + 1.0, np.ones(n, bool)
+    z = (x - x.mean()) / x.std()
+    sets = RiskSets(z[:, None], time, event, ties="breslow")
+
+    def penalised(beta: float) -> float:
+        loglik, _, information = sets.evaluate(np.array([beta]))
+        return float(loglik + np.log(information[0, 0]) / 2)
+
+    best = optimize.minimize_scalar(lambda beta: -penalised(beta), bounds=(0, 2 * n), method="bounded")
+    firth = firth_cox(x[:, None], time, event, ["x"])["x"]
+    assert firth.value * x.std() == pytest.approx(best.x, rel=1e-5)
+    assert firth.ci_low < firth.value < firth.ci_high
+
+
+def test_a_median_without_limits_says_why() -> None:
+    one = kaplan_meier(np.full(40, 100.0), np.ones(40, bool)).median()
+    assert (one.value, one.ci_low, one.ci_high) == (100, None, None)
+    assert one.reason == "the limits of S(t) do not cross 0.5: no interval"
 
 
 def test_firth_maximises_the_penalised_likelihood(sample: pd.DataFrame) -> None:

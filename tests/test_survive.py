@@ -550,6 +550,28 @@ def test_what_has_no_number_has_a_reason_and_no_warning(
     assert (table.loc[table["value"].isna(), "reason"] != "").all()
 
 
+def test_an_incidence_without_limits_or_beyond_follow_up_says_why() -> None:
+    table = make_table(competing=True)
+    table["event"] = table["event"].replace(1, 2)
+    metrics = analyse(table, Settings(times=[180.0, 5000.0])).metrics
+    inside, beyond = (one(metrics, "cif", model="good", group="all", at=t) for t in (180, 5000))
+    assert inside["value"] == 0
+    assert inside["reason"] == "no event by then: no interval"
+    assert beyond["reason"].startswith("carried on from the last follow-up, day ")
+    other = one(metrics, "cif_competing", model="good", group="all", at=180)
+    assert other["ci_low"] < other["value"] < other["ci_high"]
+    assert other["reason"] == ""
+
+
+def test_events_at_one_time_only_make_no_nomogram_and_hide_no_curve(tmp_path: Path) -> None:
+    out = by_hand(
+        tmp_path, make_table(n=40).assign(time_days=100, event=1), covariates=["age"], cut={"good": 0.5}, times=[50]
+    )
+    assert {path.stem for path in (out / "curves").iterdir()} == {"brier_t", "km", "spline"}
+    assert not list((out / "figures").glob("nomogram*"))
+    assert (out / "figures" / "km_os_ext_good.svg").is_file()
+
+
 def test_an_absurd_score_is_refused() -> None:
     table = make_table()
     with pytest.raises(TableError, match="absurd number"):

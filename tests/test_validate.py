@@ -274,7 +274,8 @@ def test_a_cohort_of_one_class_is_empty_with_reasons_beside_one_that_is_not():
         assert np.isnan(row["value"])
         assert "single class" in row["reason"]
     assert one(rows, "brier", model="clinical")["value"] > 0
-    assert set(results.curves["roc"]["cohort"]) == {"ext"}
+    for curve in ("roc", "pr"):
+        assert set(results.curves[curve]["cohort"]) == {"ext"}
 
 
 def test_every_empty_value_has_a_reason_and_every_number_is_finite():

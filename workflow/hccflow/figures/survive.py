@@ -120,9 +120,9 @@ def _step(axes: Axes, x: Array, y: Array, series: int, label: str) -> None:
     axes.step(x, y, where="post", color=COLOURS[series], linestyle=LINES[series], label=label)
 
 
-def _time_axis(axes: Axes, last: float) -> Array:
+def _time_axis(axes: Axes, last: float, most: int = 6) -> Array:
     """Same round ticks for curve and table, from 0 to the last time."""
-    ticks = np.asarray(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 3, 5, 6, 10]).tick_values(0, last), float)
+    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 3, 5, 6, 10]).tick_values(0, last), float)
     ticks = ticks[(ticks >= 0) & (ticks <= last)]
     axes.set_xlim(-0.02 * last, 1.03 * last)
     axes.set_xticks(ticks)
@@ -178,9 +178,9 @@ def _km(
 def _legend(axes: Axes, part: pd.DataFrame, lines: list[str]) -> None:
     """Legend and tests in the emptier corner: above the curves at the right, or below them at the left."""
     last = part["time_days"].max()
-    late = part[part["time_days"] > 0.45 * last]["survival"]
-    early = part[part["time_days"] < 0.55 * last]["survival"]
-    top = 1 - (late.max() if len(late) else 1.0) >= (early.min() if len(early) else 0.0)
+    # A curve stays where its last step was: each side's room ends at the value that is carried into it.
+    late, early = (part[part["time_days"] <= share * last].groupby("group")["survival"].min() for share in (0.45, 0.55))
+    top = 1 - (late.max() if len(late) else 1.0) >= (early.min() if len(early) else 1.0)
     legend = axes.legend(
         loc="upper right" if top else "lower left", title="\n".join(lines) or None, title_fontsize=7, handlelength=2.4,
         borderaxespad=0.2, alignment="left", frameon=True, edgecolor="none", framealpha=0.85, fancybox=False,
@@ -222,7 +222,7 @@ def _cif(
     titles = {1: labels.get(where["endpoint"], where["endpoint"]) or "Event of interest", 2: "Competing event"}
     top = min(1.0, float(part["incidence"].max()) * 1.25 + 0.02)
     for cause, axes in zip((1, 2), panels, strict=True):
-        _time_axis(axes, last)
+        _time_axis(axes, last, most=4)
         for group in groups:
             curve = part[(part["group"] == group) & (part["cause"] == cause)]
             x = np.append(0.0, curve["time_days"])
@@ -237,7 +237,11 @@ def _cif(
     panels[0].set_ylabel("Cumulative incidence")
     test = _one(rows, "gray_chi2")
     known = len(groups) == 2 and np.isfinite(test["p"])
-    panels[0].legend(loc="upper left", title=f"Gray {_p(test['p'])}" if known else None, title_fontsize=7)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=2, title=f"Gray {_p(test['p'])}" if known else None,
+        title_fontsize=7,
+    )  # fmt: skip
     figure.suptitle(_title(where, labels), fontsize=9)
     save_figure(figure, path)
 
@@ -261,7 +265,7 @@ def _spline(
     axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.set_xlabel("Score")
     endpoint = labels.get(where["endpoint"], where["endpoint"])
-    axes.set_ylabel("\n".join(word for word in (wrapped(endpoint, 36), "hazard ratio against median score") if word))
+    axes.set_ylabel("\n".join(word for word in (wrapped(endpoint, 36), "Hazard ratio against median score") if word))
     axes.set_title(_title(where, labels))
     test = _one(rows, "spline_chi2")
     known = np.isfinite(test["p"])

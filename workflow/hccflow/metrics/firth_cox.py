@@ -41,8 +41,6 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
     dict
         Covariate -> estimate. Ties are handled as by Breslow.
     """
-    from firthmodels import FirthCoxPH
-
     X, time, event = np.asarray(X, float), np.asarray(time, float), np.asarray(event, bool)
     count: dict[str, Any] = {"n": time.size, "n_events": int(event.sum())}
     if not event.any():
@@ -53,16 +51,10 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
     Z = (X - centre) / scale
     # The library wants positive times; only their order matters to a Cox model.
     rank = np.unique(time, return_inverse=True)[1] + 1.0
-    # Tighter steps than these are lost in rounding, and the library then says that it did not converge.
-    model = FirthCoxPH(backend="numpy", max_iter=500, max_halfstep=50, gtol=1e-6, xtol=1e-8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            model.fit(Z, (event, rank))
-            model.lrt()
-        except np.linalg.LinAlgError:
-            return {name: undefined(NO_FIT, **count) for name in names}
-        if not model.converged_:
+        model = _fit(Z, event, rank)
+        if model is None:
             return {name: undefined(NO_FIT, **count) for name in names}
         sets = RiskSets(Z, rank, event, ties="breslow")
         limits = [_limits(model, j, level, sets) for j in range(len(names))]
@@ -76,6 +68,27 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
         reason = "" if low is not None and high is not None else "the profile likelihood gives no limit on one side"
         out[name] = Estimate(value, low, high, METHOD, p, **count, reason=reason)
     return out
+
+
+def _fit(Z: Array, event: Array, rank: Array) -> Any:
+    """Fit of the library, or None when no tolerance is reached.
+
+    Steps that are too small are lost in rounding, and the library then says that it did not converge: where the
+    likelihood is monotone and the estimate far from zero, coarser tolerances find the same maximum (the covariates
+    are standardised, and a Newton step of 1e-5 leaves an error of its square).
+    """
+    from firthmodels import FirthCoxPH
+
+    for gtol, xtol in ((1e-6, 1e-8), (1e-4, 1e-6), (1e-3, 1e-5)):
+        model = FirthCoxPH(backend="numpy", max_iter=100, max_halfstep=50, gtol=gtol, xtol=xtol)
+        try:
+            model.fit(Z, (event, rank))
+            model.lrt()
+        except np.linalg.LinAlgError:
+            return None
+        if model.converged_:
+            return model
+    return None
 
 
 def _limits(model: Any, j: int, level: float, sets: RiskSets) -> list[float]:

@@ -96,7 +96,8 @@ class Curve:
         if value is None:
             reason = "S(t) does not fall to 0.5 within follow-up" if count else "no events"
             return Estimate(None, first, last, conf_type, n=self.n, n_events=count, reason=reason)
-        return Estimate(value, first, last, conf_type, n=self.n, n_events=count)
+        reason = "the limits of S(t) do not cross 0.5: no interval" if first is None and last is None else ""
+        return Estimate(value, first, last, conf_type, n=self.n, n_events=count, reason=reason)
 
     def restricted_mean(self, tau: float, level: float = 0.95) -> Estimate:
         """Area under S(t) up to `tau` with its Greenwood-type variance (Klein and Moeschberger 2003, 4.5)."""

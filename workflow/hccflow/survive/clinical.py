@@ -35,7 +35,8 @@ def clinical_tables(sample: Sample, settings: Settings) -> dict[str, pd.DataFram
     fit = fit_cox(X.to_numpy(), time, event, list(X.columns), ties=settings.ties)
     if fit.reasons:
         return "; ".join(f"{name}: {reason}" for name, reason in fit.reasons.items())
-    if not np.any(fit.coef):
+    # With events at one time only the coefficients are zero but for rounding.
+    if np.all(np.abs(fit.coef) * X.to_numpy(float).std(axis=0) < 1e-8):
         return "every coefficient is zero"
     # Beyond the last event the baseline is unknown.
     times = [t for t in settings.times if 0 < t <= time[event].max()]

@@ -11,7 +11,7 @@ from hccflow.metrics.competing import cumulative_incidence, gray_test
 from hccflow.metrics.cox import fit_cox
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.finegray import fit_fine_gray
-from hccflow.survive.groups import chi2_estimate
+from hccflow.survive.groups import carried_on, chi2_estimate
 from hccflow.survive.samples import Sample, design
 from hccflow.survive.settings import Settings
 
@@ -68,15 +68,25 @@ def _incidence(sample: Sample, settings: Settings, cut: float | None) -> tuple[l
             at = np.searchsorted(curve.time, settings.times, "right")
             for k, t in enumerate(settings.times):
                 limits = [float(v[at[k] - 1]) if at[k] > 0 and np.isfinite(v[at[k] - 1]) else None for v in (low, high)]
-                value = Estimate(
-                    float(curve.at(t)[0]), limits[0], limits[1], settings.conf_type, None, len(part), events
-                )
+                incidence = float(curve.at(t)[0])
+                reason = _without_width(incidence, t, float(curve.time[-1]))
+                value = Estimate(incidence, limits[0], limits[1], settings.conf_type, None, len(part), events, reason)
                 rows.append(value.row(metric, at=t, **where))
             table = pd.DataFrame(
                 {"time_days": curve.time, "cause": cause, "incidence": curve.incidence, "ci_low": low, "ci_high": high}
             )
             tables.append(table.assign(ci_method=settings.conf_type, **where))
     return rows, tables
+
+
+def _without_width(incidence: float, t: float, last: float) -> str:
+    """Why an incidence has no limits, or is older than its time."""
+    reasons = [carried_on(last)] if t > last else []
+    if incidence == 0:
+        reasons.append("no event by then: no interval")
+    if incidence == 1:
+        reasons.append("everybody has had the event: no interval")
+    return "; ".join(reasons)
 
 
 def _models(sample: Sample, settings: Settings, X: pd.DataFrame, comparator: str) -> list[Row]:

@@ -87,9 +87,14 @@ def _curve_rows(sample: Sample, group: str, curve: Curve, settings: Settings) ->
     return rows
 
 
+def carried_on(last: float) -> str:
+    """Reason of a value that is read later than the last follow-up."""
+    return f"carried on from the last follow-up, day {last:g}"
+
+
 def _without_width(survival: float, t: float, last: float) -> str:
     """Why a survival has limits that say nothing, or none, or is older than its time."""
-    reasons = [f"carried on from the last follow-up, day {last:g}"] if t > last else []
+    reasons = [carried_on(last)] if t > last else []
     if survival == 1:
         reasons.append("no event by then: an interval without width says nothing")
     if survival == 0:

@@ -38,8 +38,8 @@ def roc(y: Floats, score: Floats) -> Iterator[Row]:
 
 
 def precision_recall(y: Floats, score: Floats) -> Iterator[Row]:
-    """Points of the precision-recall steps, from the highest threshold down."""
-    if y.sum() == 0:
+    """Points of the precision-recall steps, from the highest threshold down; none where `auc_pr` is undefined."""
+    if single_class(y):
         return
     count = steps(y, score)
     for t, tp, fp in zip(count.threshold, count.tp, count.fp, strict=True):
