@@ -11,18 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hccflow.freeze import SCORES
-from hccflow.ids import ScoreKind
 from hccflow.metrics.auc import placements
-from hccflow.models.encoding import KEYS, Encoding
-from hccflow.models.fold import Development, Fold, refuse_other_roles
+from hccflow.models.fold import Fold
 from hccflow.models.fusion import probability_table
 from hccflow.models.tabular import TINY
-from hccflow.models.targets import read_target
 from hccflow.provenance import code_digest
-from hccflow.tables import read_table
-from hccflow.train.stacking import verified_input
-from hccflow.train.training import Training, conclude, judge
+from hccflow.train.stacking import learn_from_scores
+from hccflow.train.training import Training, conclude
 
 LIBRARIES = ("numpy", "pandas", "scipy")
 
@@ -95,34 +90,15 @@ def train_choice(
     FreezeError
         A candidate is not what was frozen.
     """
-    refuse_other_roles(subjects)
     spec = settings["models"][name]
     by = spec["choose"]["by"]
     folders = {folder.name: folder for folder in inputs}
-    frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in folders.items()}
-    tables = [read_table(folder / SCORES, "predictions") for folder in folders.values()]
-    scores = probability_table(tables, list(folders), spec["endpoint"], ScoreKind.OOF)
-    encoding = Encoding((), tuple(folders))
-    subjects = subjects.reset_index(drop=True)
-    log: list[dict[str, Any]] = []
-
-    def rows_of(table: pd.DataFrame, part: pd.DataFrame) -> Development:
-        x, _ = encoding.encode(subjects, table)
-        targets = {spec["endpoint"]: read_target(subjects, spec["endpoint"], {"kind": "binary"})}
-        rows = Development(subjects, part, x, scorable=x.notna().all(axis=1), targets=targets, seed=settings["seed"])
-        rows.log = log
-        return rows
-
-    judged, chosen = [], []
-    for repeat, table in scores.groupby("repeat"):
-        rows = rows_of(table.drop(columns="repeat"), split[(split["repeat"] == repeat) | split["repeat"].isna()])
-        for fold, places, held in rows.folds():
-            taken = fold.fit("choose", learn_choice, by)
-            chosen.append(taken.name)
-            judged.append(judge(rows, fold, places, {spec["endpoint"]: held[taken.name].to_numpy(float)}))
-    rows = rows_of(scores.groupby(KEYS, as_index=False)[list(folders)].mean(), split)
-    final_fold = rows.all()
-    final = final_fold.fit("choose", learn_choice, by)
+    learnt = learn_from_scores(
+        settings, spec, subjects, split, folders, list(folders), probability_table,
+        fit=lambda fold, _: fold.fit("choose", learn_choice, by),
+        score=lambda taken, held: held[taken.name].to_numpy(float),
+    )  # fmt: skip
+    final, frozen, chosen = learnt.final, learnt.frozen, [taken.name for taken in learnt.in_folds]
     selection = pd.DataFrame({
         "feature": list(folders), "frequency": [float(np.mean([one == c for c in chosen])) for one in folders],
         "in_final_model": [int(one == final.name) for one in folders],
@@ -132,7 +108,7 @@ def train_choice(
         "candidates": {model: facts["digest"] for model, facts in frozen.items()},
     }  # fmt: skip
     return conclude(
-        name, settings, split, rows, pd.concat(judged, ignore_index=True),
-        Copied(folders[final.name] / "model"), final_fold, selection,
+        name, settings, split, learnt.rows, learnt.judged,
+        Copied(folders[final.name] / "model"), learnt.final_fold, selection,
         code=code_digest("choose"), libraries=LIBRARIES, more=more,
     )  # fmt: skip

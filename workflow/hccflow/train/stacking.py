@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from hccflow.models.targets import read_target
 from hccflow.provenance import code_digest
 from hccflow.tables import read_table
 from hccflow.train.training import LIBRARIES, Training, conclude, judge
+
+M = TypeVar("M")
 
 
 def train_fusion(
@@ -50,45 +53,99 @@ def train_fusion(
     FreezeError
         An input is not what was frozen.
     """
-    refuse_other_roles(subjects)
     spec = settings["models"][name]
     check_learner(spec, f"models.{name}")
-    frozen = {model: verified_input(model, folder, spec["endpoint"], split) for model, folder in inputs.items()}
+    learnt = learn_from_scores(
+        settings, spec, subjects, split, inputs, spec["inputs"], logit_table,
+        fit=lambda fold, encoding: FusionModel(fit_tabular(fold, {**spec, "select": {}}, encoding)),
+        score=lambda model, held: model.score(held),
+    )  # fmt: skip
+    final, chosen = learnt.final, [model.selected for model in learnt.in_folds]
+    frequency = [float(np.mean([one in names for names in chosen])) for one in spec["inputs"]]
+    kept = [int(one in final.selected) for one in spec["inputs"]]
+    selection = pd.DataFrame({"feature": spec["inputs"], "frequency": frequency, "in_final_model": kept})
+    more = {"inputs": {model: learnt.frozen[model]["digest"] for model in inputs}}
+    return conclude(
+        name, settings, split, learnt.rows, learnt.judged, final, learnt.final_fold, selection,
+        code=code_digest("fuse"), libraries=LIBRARIES, more=more,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learnt(Generic[M]):
+    """What was learnt from out-of-fold scores: of each fold on the others, and on all rows."""
+
+    frozen: dict[str, dict[str, Any]]
+    rows: Development
+    judged: pd.DataFrame
+    in_folds: list[M]
+    final: M
+    final_fold: Fold
+
+
+def learn_from_scores(
+    settings: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    split: pd.DataFrame,
+    inputs: Mapping[str, Path],
+    names: list[str],
+    to_table: Callable[[list[pd.DataFrame], list[str], str, ScoreKind], pd.DataFrame],
+    *,
+    fit: Callable[[Fold, Encoding], M],
+    score: Callable[[M, pd.DataFrame], np.ndarray],
+) -> Learnt[M]:
+    """Learn from frozen models' out-of-fold scores: in each fold from the other folds' scores, at last from all.
+
+    Parameters
+    ----------
+    settings, subjects, split
+        As for `hccflow.train.training.train`.
+    spec : mapping
+        Entry of the model in the configuration.
+    inputs : mapping
+        Training folder of each input.
+    names : list of str
+        The inputs in the order of the predictors.
+    to_table : callable
+        Makes one column per input of their tables of scores, keyed by row and repeat.
+    fit, score : callable
+        Learns from a fold; scores held-out rows of the table.
+
+    Raises
+    ------
+    LeakageError
+        An input was trained on another split, for another endpoint, or its scores are not out of fold.
+    FreezeError
+        An input is not what was frozen.
+    """
+    refuse_other_roles(subjects)
+    endpoint = spec["endpoint"]
+    frozen = {model: verified_input(model, folder, endpoint, split) for model, folder in inputs.items()}
     tables = [read_table(folder / SCORES, "predictions") for folder in inputs.values()]
-    logits = logit_table(tables, spec["inputs"], spec["endpoint"], ScoreKind.OOF)
-    encoding = Encoding((), tuple(spec["inputs"]))
+    scores = to_table(tables, names, endpoint, ScoreKind.OOF)
+    encoding = Encoding((), tuple(names))
     subjects = subjects.reset_index(drop=True)
     log: list[dict[str, Any]] = []
 
     def rows_of(table: pd.DataFrame, part: pd.DataFrame) -> Development:
         x, _ = encoding.encode(subjects, table)
-        targets = {spec["endpoint"]: read_target(subjects, spec["endpoint"], {"kind": "binary"})}
+        targets = {endpoint: read_target(subjects, endpoint, {"kind": "binary"})}
         rows = Development(subjects, part, x, scorable=x.notna().all(axis=1), targets=targets, seed=settings["seed"])
         rows.log = log
         return rows
 
-    judged, chosen = [], []
-    for repeat, table in logits.groupby("repeat"):
+    judged, in_folds = [], []
+    for repeat, table in scores.groupby("repeat"):
         rows = rows_of(table.drop(columns="repeat"), split[(split["repeat"] == repeat) | split["repeat"].isna()])
         for fold, places, held in rows.folds():
-            model = _fit(fold, spec, encoding)
-            chosen.append(model.selected)
-            judged.append(judge(rows, fold, places, {spec["endpoint"]: model.score(held)}))
-    rows = rows_of(logits.groupby(KEYS, as_index=False)[spec["inputs"]].mean(), split)
+            model = fit(fold, encoding)
+            in_folds.append(model)
+            judged.append(judge(rows, fold, places, {endpoint: score(model, held)}))
+    rows = rows_of(scores.groupby(KEYS, as_index=False)[names].mean(), split)
     final_fold = rows.all()
-    final = _fit(final_fold, spec, encoding)
-    frequency = [float(np.mean([one in names for names in chosen])) for one in spec["inputs"]]
-    kept = [int(one in final.selected) for one in spec["inputs"]]
-    selection = pd.DataFrame({"feature": spec["inputs"], "frequency": frequency, "in_final_model": kept})
-    more = {"inputs": {model: fact["digest"] for model, fact in frozen.items()}}
-    return conclude(
-        name, settings, split, rows, pd.concat(judged, ignore_index=True), final, final_fold, selection,
-        code=code_digest("fuse"), libraries=LIBRARIES, more=more,
-    )  # fmt: skip
-
-
-def _fit(fold: Fold, spec: Mapping[str, Any], encoding: Encoding) -> FusionModel:
-    return FusionModel(fit_tabular(fold, {**spec, "select": {}}, encoding))
+    final = fit(final_fold, encoding)
+    return Learnt(frozen, rows, pd.concat(judged, ignore_index=True), in_folds, final, final_fold)
 
 
 def verified_input(model: str, folder: Path, endpoint: str, split: pd.DataFrame) -> dict[str, Any]:
