@@ -78,7 +78,6 @@ def main() -> int:
     args = parser.parse_args()
     started = time.perf_counter()
     config = settings({**NETWORK, **args.network})
-    config["models"]["fused_mean"] = {**config["models"]["fused"], "learner": "mean"}
     out = args.data / f"null-{args.first}"
     found = verdict(null(config, *cohorts(args.data, args.first), out, args.permutations))
     print(found.to_string(index=False, float_format=lambda v: f"{v:.4f}"))

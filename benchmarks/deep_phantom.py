@@ -64,7 +64,7 @@ SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 ENLARGED = 400
 BASELINE = {"available_at": "baseline"}
-KNOWS = {"clinical": "clinical", "multitask": "imaging", "singletask": "imaging", "fused": "all"}
+KNOWS = {"clinical": "clinical", "multitask": "imaging", "singletask": "imaging", "fused": "all", "fused_mean": "all"}
 
 
 def settings(options: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +78,7 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
         "multitask": {**base, "kind": "network", "network": network},
         "singletask": {**base, "kind": "network", "network": {**network, "tasks": {"response": 1.0}}},
         "fused": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"]},
+        "fused_mean": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"], "learner": "mean"},
     }  # fmt: skip
     return {
         "study": "enlarged", "seed": 20261120, "survive": {"cut": "median"},
