@@ -71,7 +71,7 @@ def words(part: Section) -> str:
 class Page(HTMLParser):
     """Balance of tags, identifiers, references and text alternatives of a page."""
 
-    VOID = frozenset({"meta", "img", "rect", "polyline", "polygon"})
+    VOID = frozenset({"meta", "img", "wbr", "rect", "polyline", "polygon"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -70,19 +70,20 @@ def covariate_label(name: str, labels: Mapping[str, str]) -> str:
 
 
 def _line(axes: Axes, row: float, name: str, marks: list[tuple[float, str]]) -> None:
-    """One scale with its marks: the ends are always labelled, what lies between where there is room."""
+    """One scale with its marks: the ends are always labelled, what lies between where there is room at one side."""
     axes.text(-0.02, row, wrapped(name, 28), transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8)
     if not marks:
         axes.text(0, row, "outside the range of the points", va="center", fontsize=7, color="0.4")
         return
     marks = sorted(marks)
     axes.plot([marks[0][0], marks[-1][0]], [row, row], color="black", linewidth=0.8)
-    taken: list[tuple[float, float]] = []
+    taken: dict[float, list[tuple[float, float]]] = {-0.38: [], 0.38: []}
     for place, text in [marks[0], marks[-1], *marks[1:-1]][: len(marks)]:
         axes.plot([place, place], [row - 0.1, row + 0.1], color="black", linewidth=0.7)
         half = 0.75 * len(text) + 0.6
-        if all(place - half > high or place + half < low for low, high in taken):
-            axes.text(place, row - 0.38, text, ha="center", va="center", fontsize=7)
-            taken.append((place - half, place + half))
-        elif place == marks[-1][0]:
-            axes.text(place + 0.8, row, text, va="center", fontsize=7)
+        # Above the line, below it where another label stands there already.
+        for side, others in taken.items():
+            if all(place - half > high or place + half < low for low, high in others):
+                axes.text(place, row + side, text, ha="center", va="center", fontsize=7)
+                others.append((place - half, place + half))
+                break

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 
@@ -53,6 +54,26 @@ def wrapped(text: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip(" ") for line in lines)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Number with a proper minus sign; three figures where it is large."""
+    text = f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def limits_text(low: float, high: float) -> str:
+    """Interval in brackets, empty where it has no limit."""
+    return "" if np.isnan(low) or np.isnan(high) else f" ({number(low)} to {number(high)})"
+
+
+def legend_below(figure: Figure, axes: Axes, title: str = "", columns: int = 1) -> None:
+    """Legend under the axes, where no curve and no band can be."""
+    handles, _ = axes.get_legend_handles_labels()
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2, title=title or None,
+        title_fontsize=7, fontsize=7, frameon=False,
+    )  # fmt: skip
 
 
 def new_figure(

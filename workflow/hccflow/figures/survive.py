@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from hccflow.figures import nomogram
-from hccflow.figures.style import COLOURS, LINES, MARKERS, house_style, new_figure, save_figure, wrapped
+from hccflow.figures.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    house_style,
+    legend_below,
+    limits_text,
+    new_figure,
+    number,
+    save_figure,
+    wrapped,
+)
+from hccflow.figures.timeline import NAMES, SERIES, at_risk, figure_with_table, groups_of, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
 SAMPLE = ["endpoint", "cohort", "model"]
-#: Group -> place in the colours and line styles; the high group is drawn dashed.
-SERIES = {"low": 0, "high": 1, "all": 6}
-NAMES = {"low": "Low", "high": "High", "all": "All"}
 
 
 def draw_all(
@@ -66,6 +73,8 @@ def _draw(
             yield path
     for kind, y, axis in (("auc_t", "auc", "AUC(t)"), ("brier_t", "brier", "Brier(t)")):
         for where, part in _parts(curves[kind], SAMPLE[:2]):
+            if part["time_days"].nunique() < 2:
+                continue  # one point is no curve; the table has it
             path = _path(folder, kind, where)
             _over_time(part, y, axis, path, where, labels)
             yield path
@@ -120,13 +129,8 @@ def _step(axes: Axes, x: Array, y: Array, series: int, label: str) -> None:
     axes.step(x, y, where="post", color=COLOURS[series], linestyle=LINES[series], label=label)
 
 
-def _time_axis(axes: Axes, last: float, most: int = 6) -> Array:
-    """Same round ticks for curve and table, from 0 to the last time."""
-    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 3, 5, 6, 10]).tick_values(0, last), float)
-    ticks = ticks[(ticks >= 0) & (ticks <= last)]
-    axes.set_xlim(-0.02 * last, 1.03 * last)
-    axes.set_xticks(ticks)
-    return ticks
+def _band(axes: Axes, curve: pd.DataFrame, low: pd.Series, high: pd.Series, series: int) -> None:
+    axes.fill_between(curve["time_days"], low, high, step="post", color=COLOURS[series], alpha=0.13, linewidth=0)
 
 
 def _km(
@@ -137,24 +141,17 @@ def _km(
     labels: Mapping[str, str],
     interval: str,
 ) -> None:
-    groups = [g for g in ("low", "high") if g in set(part["group"])] or ["all"]
-    figure, (axes, table) = new_figure(85, 88, rows=2)
-    grid = axes.get_gridspec()
-    assert grid is not None
-    grid.set_height_ratios([5, 0.45 + 0.42 * len(groups)])
-    last = float(part["time_days"].max()) or 1.0
-    ticks = _time_axis(axes, last)
+    groups = groups_of(part)
+    figure, (axes,), (table,) = figure_with_table(85, 92 + 4 * len(groups), groups)
+    time_axis(axes, float(part["time_days"].max()) or 1.0)
     for group in groups:
         curve, series = part[part["group"] == group], SERIES[group]
         x, y = curve["time_days"].to_numpy(), curve["survival"].to_numpy()
         median = _one(rows, "km_median", group=group)
         known = np.isfinite(median["value"])
-        name = f"{NAMES[group]} (median {median['value']:.0f})" if known else f"{NAMES[group]} (median not reached)"
+        name = f"{NAMES[group]}: median " + (f"{median['value']:.0f} days" if known else "not reached")
         _step(axes, x, y, series, name)
-        axes.fill_between(
-            x, curve["ci_low"].ffill(), curve["ci_high"].ffill(), step="post", color=COLOURS[series], alpha=0.13,
-            linewidth=0,
-        )  # fmt: skip
+        _band(axes, curve, curve["ci_low"].ffill(), curve["ci_high"].ffill(), series)
         lost = curve["censored"].to_numpy() > 0
         axes.plot(x[lost], y[lost], linestyle="none", marker="|", markersize=4.5, mew=0.7, color=COLOURS[series])
         if known:
@@ -162,50 +159,16 @@ def _km(
     axes.axhline(0.5, color="0.55", linewidth=0.6, linestyle=":", zorder=0)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel(wrapped(labels.get(where["endpoint"], where["endpoint"]), 36) or "Survival")
-    axes.set_xlabel("Time (days)")
     axes.set_title(_title(where, labels))
     test, ratio = _one(rows, "logrank_chi2"), _one(rows, "cox_hr", comparator="low")
-    lines = []
+    words = []
     if len(groups) == 2 and np.isfinite(test["p"]):
-        lines.append(f"Log-rank {_p(test['p'])}")
+        words.append(f"Log-rank {_p(test['p'])}")
     if len(groups) == 2 and np.isfinite(ratio["value"]):
-        lines.append(f"HR {ratio['value']:.2f} ({ratio['ci_low']:.2f}\N{EN DASH}{ratio['ci_high']:.2f})")
-    _legend(axes, part[part["group"].isin(groups)], lines)
-    _at_risk(table, part, groups, ticks, axes.get_xlim())
+        words.append(f"HR {number(ratio['value'])}{limits_text(ratio['ci_low'], ratio['ci_high'])}")
+    legend_below(figure, axes, ", ".join(words))
+    at_risk(table, {group: part[part["group"] == group] for group in groups}, axes)
     save_figure(figure, path)
-
-
-def _legend(axes: Axes, part: pd.DataFrame, lines: list[str]) -> None:
-    """Legend and tests in the emptier corner: above the curves at the right, or below them at the left."""
-    last = part["time_days"].max()
-    # A curve stays where its last step was: each side's room ends at the value that is carried into it.
-    late, early = (part[part["time_days"] <= share * last].groupby("group")["survival"].min() for share in (0.45, 0.55))
-    top = 1 - (late.max() if len(late) else 1.0) >= (early.min() if len(early) else 1.0)
-    legend = axes.legend(
-        loc="upper right" if top else "lower left", title="\n".join(lines) or None, title_fontsize=7, handlelength=2.4,
-        borderaxespad=0.2, alignment="left", frameon=True, edgecolor="none", framealpha=0.85, fancybox=False,
-    )  # fmt: skip
-    legend.set_zorder(5)
-
-
-def _at_risk(table: Axes, part: pd.DataFrame, groups: list[str], ticks: Array, limits: tuple[float, float]) -> None:
-    """Numbers at risk below the curve, each under its tick."""
-    table.set_xlim(*limits)
-    table.set_ylim(len(groups) + 0.1, -1.1)
-    table.axis("off")
-    edge = table.get_yaxis_transform()
-    table.text(-0.05, -0.55, "At risk", transform=edge, ha="right", va="center", fontsize=7, color="0.25")
-    for row, group in enumerate(groups):
-        curve = part[part["group"] == group]
-        x, n = curve["time_days"].to_numpy(), curve["at_risk"].to_numpy()
-        where = np.searchsorted(x, ticks, "left")
-        counts = np.append(n, 0)[where]
-        table.text(
-            -0.05, row + 0.35, NAMES[group], transform=edge, ha="right", va="center", fontsize=7,
-            color=COLOURS[SERIES[group]],
-        )  # fmt: skip
-        for tick, count in zip(ticks, counts, strict=True):
-            table.text(tick, row + 0.35, f"{count:d}", ha="center", va="center", fontsize=7)
 
 
 def _cif(
@@ -216,32 +179,25 @@ def _cif(
     labels: Mapping[str, str],
     interval: str,
 ) -> None:
-    groups = [g for g in ("low", "high") if g in set(part["group"])] or ["all"]
-    figure, panels = new_figure(130, 72, columns=2)
+    groups = groups_of(part)
+    figure, panels, tables = figure_with_table(150, 82 + 4 * len(groups), groups, panels=2)
     last = float(part["time_days"].max()) or 1.0
     titles = {1: labels.get(where["endpoint"], where["endpoint"]) or "Event of interest", 2: "Competing event"}
-    top = min(1.0, float(part["incidence"].max()) * 1.25 + 0.02)
-    for cause, axes in zip((1, 2), panels, strict=True):
-        _time_axis(axes, last, most=4)
-        for group in groups:
-            curve = part[(part["group"] == group) & (part["cause"] == cause)]
-            x = np.append(0.0, curve["time_days"])
-            _step(axes, x, np.append(0.0, curve["incidence"]), SERIES[group], NAMES[group])
-            low, high = (curve[name].fillna(0.0) for name in ("ci_low", "ci_high"))
-            axes.fill_between(
-                curve["time_days"], low, high, step="post", color=COLOURS[SERIES[group]], alpha=0.13, linewidth=0
-            )
+    top = min(1.02, float(np.nanmax(part[["incidence", "ci_high"]].to_numpy())) + 0.04)
+    for cause, axes, table in zip((1, 2), panels, tables, strict=True):
+        time_axis(axes, last, most=5)
+        curves = {group: part[(part["group"] == group) & (part["cause"] == cause)] for group in groups}
+        for group, curve in curves.items():
+            x, y = np.append(0.0, curve["time_days"]), np.append(0.0, curve["incidence"])
+            _step(axes, x, y, SERIES[group], NAMES[group])
+            _band(axes, curve, curve["ci_low"].fillna(0.0), curve["ci_high"].fillna(0.0), SERIES[group])
         axes.set_ylim(0, top)
-        axes.set_xlabel("Time (days)")
         axes.set_title(titles[cause])
+        at_risk(table, curves, axes, names=cause == 1)
     panels[0].set_ylabel("Cumulative incidence")
     test = _one(rows, "gray_chi2")
     known = len(groups) == 2 and np.isfinite(test["p"])
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=2, title=f"Gray {_p(test['p'])}" if known else None,
-        title_fontsize=7,
-    )  # fmt: skip
+    legend_below(figure, panels[0], f"Gray's test, {titles[1]}: {_p(test['p'])}" if known else "", columns=2)
     figure.suptitle(_title(where, labels), fontsize=9)
     save_figure(figure, path)
 
@@ -254,13 +210,15 @@ def _spline(
     labels: Mapping[str, str],
     interval: str,
 ) -> None:
-    figure, (axes,) = new_figure(85, 70)
+    figure, (axes,) = new_figure(85, 78)
     x = part["score"].to_numpy()
     axes.plot(x, part["hazard_ratio"], color=COLOURS[0])
     axes.fill_between(x, part["ci_low"], part["ci_high"], color=COLOURS[0], alpha=0.15, linewidth=0, label=interval)
     axes.axhline(1, color="0.4", linewidth=0.7, linestyle=":")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(base=10, subs=(1, 2, 5)))
+    reach = float(part["ci_high"].max() / part["ci_low"].min())
+    subs = (1, 2, 5) if reach > 20 else (1, 1.5, 2, 3, 5, 7) if reach > 3 else (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(base=10, subs=subs if reach < 1e3 else (1,)))
     axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.set_xlabel("Score")
@@ -269,24 +227,25 @@ def _spline(
     axes.set_title(_title(where, labels))
     test = _one(rows, "spline_chi2")
     known = np.isfinite(test["p"])
-    axes.legend(loc="upper left", title=f"Non-linearity {_p(test['p'])}" if known else None, title_fontsize=7)
+    legend_below(figure, axes, f"Non-linearity {_p(test['p'])}" if known else "")
     save_figure(figure, path)
 
 
 def _over_time(
     part: pd.DataFrame, y: str, axis: str, path: Path, where: Mapping[str, str], labels: Mapping[str, str]
 ) -> None:
+    several = part["model"].nunique() > 2
     figure, (axes,) = new_figure(85, 68 + 4 * part["model"].nunique())
     for k, (model, curve) in enumerate(part.groupby("model", sort=True)):
         series = k % 6
         x = curve["time_days"].to_numpy()
         name = wrapped(labels.get(str(model), str(model)), 44)
         axes.plot(x, curve[y], color=COLOURS[series], linestyle=LINES[series], marker=MARKERS[series], ms=2, label=name)
-        if y == "auc":
+        if y == "auc" and not several:  # bands of more models hide each other; the table has them
             axes.fill_between(x, curve["ci_low"], curve["ci_high"], color=COLOURS[series], alpha=0.1, linewidth=0)
     if y == "auc":
         axes.axhline(0.5, color="0.4", linewidth=0.7, linestyle=":")
-        axes.set_ylim(min(0.3, float(part["auc"].min()) - 0.05), 1.0)
+        axes.set_ylim(min(0.3, float(part["auc"].min()) - 0.05), 1.01)
     else:
         null = part.groupby("time_days")["brier_null"].mean()
         axes.plot(null.index, null, color="0.4", linestyle=":", label="Kaplan-Meier, no model")
@@ -295,14 +254,8 @@ def _over_time(
     axes.set_ylabel(wrapped(f"{axis}{f', {endpoint}' if endpoint else ''}", 36))
     axes.set_xlabel("Time (days)")
     axes.set_title(_title(where, labels))
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
     save_figure(figure, path)
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """Legend under the axes, one name a line, where no curve can be."""
-    handles, _ = axes.get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside lower center", ncols=1, handlelength=3.2)
 
 
 def _forest(part: pd.DataFrame, path: Path, where: Mapping[str, str], labels: Mapping[str, str], interval: str) -> bool:
@@ -326,14 +279,17 @@ def _forest(part: pd.DataFrame, path: Path, where: Mapping[str, str], labels: Ma
                 else nomogram.covariate_label(name, labels) + (f": {value}" if value else "")
             )
             lines.append((text, line))
-    figure, (axes,) = new_figure(130, 22 + 5.2 * len(lines))
+    # A name of two lines takes the room of two.
+    height = np.array([text.count("\n") + 1 for text, _ in lines])
+    place = np.cumsum(height) - (height + 1) / 2
+    figure, (axes,) = new_figure(130, 22 + 5.2 * height.sum())
     low, high = part["ci_low"].min(), part["ci_high"].max()
     bounds = max(min(low, 0.5), 1e-2) / 1.25, min(max(high, 2.0), 1e3) * 1.25
     axes.set_xscale("log")
     axes.set_xlim(*bounds)
     axes.axvline(1, color="0.4", linewidth=0.7, linestyle=":")
     edge = axes.get_yaxis_transform()
-    for k, (text, row) in enumerate(lines):
+    for k, (text, row) in zip(place, lines, strict=True):
         axes.text(-0.04 if row is not None else -0.06, k, text, transform=edge, ha="right", va="center", fontsize=7,
                   fontweight="normal" if row is not None else "bold")  # fmt: skip
         if row is None:
@@ -345,10 +301,9 @@ def _forest(part: pd.DataFrame, path: Path, where: Mapping[str, str], labels: Ma
                 axes.plot(end, k, marker=marker, color=COLOURS[0], ms=4, clip_on=False)
         if bounds[0] <= row["value"] <= bounds[1]:
             axes.plot(row["value"], k, marker="s", color=COLOURS[0], ms=4)
-        value, *limits = (f"{row[c]:.2f}" if row[c] < 100 else f"{row[c]:.3g}" for c in ("value", "ci_low", "ci_high"))
-        words = f"{value} ({limits[0]}\N{EN DASH}{limits[1]})  {_p(row['p'])}"
+        words = f"{number(row['value'])}{limits_text(row['ci_low'], row['ci_high'])}  {_p(row['p'])}"
         axes.text(1.03, k, words, transform=edge, va="center", fontsize=7)
-    axes.set_ylim(len(lines) - 0.4, -0.8)
+    axes.set_ylim(height.sum() - 0.4, -0.8)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(

@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.transforms import blended_transform_factory
 
-from hccflow.figures.style import COLOURS, LINES, MARKERS, new_figure, save_figure, wrapped
+from hccflow.figures.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    house_style,
+    legend_below,
+    limits_text,
+    new_figure,
+    number,
+    save_figure,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,20 +41,25 @@ def draw_all(
 
     A figure is named after its kind, then the cohort, endpoint and model where there are several.
     """
-    made = []
+    with house_style():
+        return list(_draw(metrics, curves, folder, labels, columns))
+
+
+def _draw(
+    metrics: pd.DataFrame, curves: Mapping[str, pd.DataFrame], folder: Path, labels: Labels, columns: Labels
+) -> Iterator[Path]:
     for kind, draw in (("roc", roc), ("pr", precision_recall), ("calibration", calibration), ("decision", decision)):
         for name, table in _each(curves[kind], metrics, ["cohort", "endpoint"]):
             scores = curves["scores"].merge(table[["cohort", "endpoint"]].drop_duplicates())
             rows = metrics.merge(table[["cohort", "endpoint"]].drop_duplicates())
-            made.append(_save(draw(table, rows, scores, labels), folder / f"{kind}{name}"))
+            yield _save(draw(table, rows, scores, labels), folder / f"{kind}{name}")
     grouped = metrics[(metrics["metric"] == "auc") & metrics["group"].str.contains("[=<]", regex=True)]
     for name, table in _each(grouped, metrics, ["cohort", "endpoint", "model"]):
         rows = metrics.merge(table[["cohort", "endpoint", "model"]].drop_duplicates())
-        made.append(_save(subgroups(rows, columns), folder / f"subgroups{name}"))
+        yield _save(subgroups(rows, columns), folder / f"subgroups{name}")
     for name, table in _each(metrics[metrics["metric"] == "standardised_difference"], metrics, ["cohort"]):
         if table["value"].notna().any():
-            made.append(_save(case_mix(table, columns), folder / f"casemix{name}"))
-    return made
+            yield _save(case_mix(table, columns), folder / f"casemix{name}")
 
 
 def _each(table: pd.DataFrame, metrics: pd.DataFrame, keys: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -74,16 +90,12 @@ def _value(rows: pd.DataFrame, metric: str, model: str) -> str:
     if found.empty or pd.isna(found["value"].iloc[0]):
         return "undefined"
     row = found.iloc[0]
-    return f"{row['value']:.2f}" + _interval(row)
+    return number(row["value"]) + limits_text(row["ci_low"], row["ci_high"])
 
 
 def _legend_text(name: str, number: str) -> str:
     """Name and number of a curve; the number is never broken."""
     return wrapped(f"{name}: " + number.replace(" ", "\N{NO-BREAK SPACE}"), 46)
-
-
-def _interval(row: pd.Series) -> str:
-    return "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
@@ -92,40 +104,49 @@ def _unit_square(axes: Axes, x: str, y: str) -> None:
     axes.set_yticks(np.linspace(0, 1, 6))
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, _ = axes.get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside lower center", ncols=1, fontsize=7, frameon=False, handlelength=3.2)
+def _title(axes: Axes, table: pd.DataFrame) -> None:
+    """Endpoint and cohort above the axes, where they are named."""
+    names = [str(table[key].iloc[0]) for key in ("endpoint", "cohort")]
+    axes.set_title(wrapped(", ".join(name for name in names if name), 40))
 
 
 def roc(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labels: Labels) -> Figure:
     """ROC curves of all models of a cohort, AUC with interval in the legend."""
     parts = _models(table)
-    figure, (axes,) = new_figure(85, 82 + 4 * len(parts))
+    figure, (axes,) = new_figure(85, 86 + 4 * len(parts))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7)
     for name, part, style in parts:
         text = _legend_text(labels.get(name, name), f"AUC {_value(rows, 'auc', name)}")
         axes.plot(part["fpr"], part["tpr"], label=text, **style)
-    _unit_square(axes, "1 - specificity", "Sensitivity")
-    _legend_below(figure, axes)
+    _unit_square(axes, "1 \N{MINUS SIGN} specificity", "Sensitivity")
+    _title(axes, table)
+    legend_below(figure, axes)
     return figure
 
 
 def precision_recall(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labels: Labels) -> Figure:
     """Precision-recall steps of all models of a cohort; the level line is the share of events."""
     parts = _models(table)
-    figure, (axes,) = new_figure(85, 82 + 4 * len(parts))
+    figure, (axes,) = new_figure(85, 86 + 4 * len(parts))
+    main = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()]
+    main = main[main["model"].isin([name for name, *_ in parts])]
+    # Models that scored other rows have another share of events: one band then says from where to where.
+    share = (main["n_events"] / main["n"]).astype(float)
+    words = number(share.min()) + (f" to {number(share.max())}" if number(share.min()) != number(share.max()) else "")
+    text = f"Share of events (guessing): {words}"
+    if share.min() == share.max():
+        axes.axhline(share.min(), color=GREY, linewidth=0.7, label=text)
+    else:
+        axes.axhspan(share.min(), share.max(), facecolor="0.82", edgecolor=GREY, linewidth=0.7, zorder=0, label=text)
     for name, part, style in parts:
-        main = rows[
-            (rows["metric"] == "auc_pr") & (rows["model"] == name) & (rows["group"] == "") & rows["repeat"].isna()
-        ]
-        axes.axhline(main["n_events"].iloc[0] / main["n"].iloc[0], color=GREY, linewidth=0.7)
         text = _legend_text(labels.get(name, name), f"AP {_value(rows, 'auc_pr', name)}")
         # Average precision counts each step at its right end, so the line drops before it moves right.
         recall = np.concatenate([[0.0], part["recall"]])
         precision = np.concatenate([part["precision"].iloc[:1], part["precision"]])
         axes.step(recall, precision, where="pre", label=text, **style)
     _unit_square(axes, "Recall (sensitivity)", "Precision (PPV)")
-    _legend_below(figure, axes)
+    _title(axes, table)
+    legend_below(figure, axes)
     return figure
 
 
@@ -167,6 +188,7 @@ def _calibration_panel(axes: Axes, part: pd.DataFrame, colour: str) -> None:
     ]
     axes.errorbar(
         groups["predicted"], groups["observed"], yerr=distance, fmt="o", color="black", markersize=3, linewidth=0.7,
+        clip_on=False, zorder=3,
     )  # fmt: skip
     axes.set(
         xlim=(-0.01, 1.01), ylim=(-0.24, 1.01), xlabel="Predicted probability", ylabel="Observed share", aspect="equal"
@@ -192,14 +214,14 @@ def decision(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labe
     """Decision curves of all models of a cohort; intervals are drawn for at most two models, the table has all."""
     own = table[table["strategy"] == "model"]
     parts = _models(own)
-    figure, (axes,) = new_figure(85, 72 + 4 * (len(parts) + 2))
+    figure, (axes,) = new_figure(85, 76 + 4 * (len(parts) + 2))
     # Treat-all depends on the rows that a model scored; the model with most rows gives the line.
     widest = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()].sort_values("n")[
         "model"
     ]
     reference = next(name for name in [*widest[::-1], own["model"].iloc[0]] if name in set(own["model"]))
     everybody = table[(table["strategy"] == "treat_all") & (table["model"] == reference)]
-    axes.plot(everybody["threshold"], everybody["net_benefit"], color=GREY, linewidth=1, label="Treat all")
+    axes.plot(everybody["threshold"], everybody["net_benefit"], color=GREY, linewidth=0.8, label="Treat all")
     axes.axhline(0, color="black", linewidth=0.8, label="Treat none")
     for name, part, style in parts:
         axes.plot(part["threshold"], part["net_benefit"], label=wrapped(labels.get(name, name), 46), **style)
@@ -210,7 +232,8 @@ def decision(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labe
             )  # fmt: skip
     top = max(own["net_benefit"].max(), everybody["net_benefit"].max(), 0.05)
     axes.set(xlim=(0, 1), ylim=(-0.35 * top, 1.1 * top), xlabel="Threshold probability", ylabel="Net benefit")
-    _legend_below(figure, axes)
+    _title(axes, table)
+    legend_below(figure, axes)
     return figure
 
 
@@ -260,10 +283,11 @@ def _forest(lines: list[tuple[str, pd.Series | None]], axis: str) -> Figure:
         axes.text(heads[0][0], k, text, transform=at, fontsize=8, fontweight=weight, va="center")
         if row is None:
             continue
-        shown = f"{row['value']:.2f}{_interval(row)}" if pd.notna(row["value"]) else "undefined"
+        known = pd.notna(row["value"])
+        shown = number(row["value"]) + limits_text(row["ci_low"], row["ci_high"]) if known else "undefined"
         axes.text(heads[1][0], k, f"{row['n']} / {row['n_events']}", transform=at, fontsize=8, va="center")
         axes.text(heads[2][0], k, shown, transform=at, fontsize=8, va="center")
-        if pd.isna(row["value"]):
+        if not known:
             continue
         if pd.notna(row["ci_low"]):
             axes.plot([row["ci_low"], row["ci_high"]], [k, k], color="black", linewidth=0.9)

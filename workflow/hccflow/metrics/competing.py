@@ -40,11 +40,16 @@ class Incidence:
     event: Array
     cause: int
 
+    @property
+    def at_risk(self) -> Array:
+        """Number at risk just before each time, shape (k,)."""
+        return np.cumsum(np.bincount(self.place, minlength=self.time.size)[::-1])[::-1]
+
     @cached_property
     def error(self) -> Array:
         """Standard error of F(t), shape (k,): infinitesimal jackknife, as R's ``survfit``."""
         size = self.time.size
-        risk = np.cumsum(np.bincount(self.place, minlength=size)[::-1])[::-1]
+        risk = self.at_risk
         mine, every = self.event == self.cause, self.event > 0
         own, gone = np.bincount(self.place, mine, size) / risk, np.bincount(self.place, every, size) / risk
         before = np.concatenate([[1.0], np.cumprod(1 - gone)[:-1]])

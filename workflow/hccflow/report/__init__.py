@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hccflow.report.page import Section, Table, condense, footnote_mark
+from hccflow.report.page import Section, Table, breakable, condense, footnote_mark
 from hccflow.report.results import Results
 from hccflow.report.sections import SECTIONS
 from hccflow.report.words import ASSETS
@@ -44,6 +44,7 @@ def render(sections: list[Section], settings: Mapping[str, Any]) -> str:
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
     environment.globals["marks"] = footnote_mark
     environment.filters["condense"] = condense
+    environment.filters["breakable"] = breakable
     style = Markup((ASSETS / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
     return environment.get_template("report.html.j2").render(sections=sections, settings=settings, style=style)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,11 @@ def condense(names: Sequence[str]) -> list[str]:
     }
     many = [star for star in starred.values() if list(starred.values()).count(star) > 1]
     return list(dict.fromkeys(starred[name] if starred[name] in many else name for name in names))
+
+
+def breakable(text: str) -> Markup:
+    """Text of a cell that may be broken before a bracket: a number stands above its interval where a table is wide."""
+    return escape(text).replace(" (", Markup(" <wbr>("))
 
 
 def footnote_mark(index: int) -> str:

@@ -73,8 +73,11 @@ def _incidence(sample: Sample, settings: Settings, cut: float | None) -> tuple[l
                 value = Estimate(incidence, limits[0], limits[1], settings.conf_type, None, len(part), events, reason)
                 rows.append(value.row(metric, at=t, **where))
             table = pd.DataFrame(
-                {"time_days": curve.time, "cause": cause, "incidence": curve.incidence, "ci_low": low, "ci_high": high}
-            )
+                {
+                    "time_days": curve.time, "cause": cause, "incidence": curve.incidence, "ci_low": low,
+                    "ci_high": high, "at_risk": curve.at_risk,
+                }
+            )  # fmt: skip
             tables.append(table.assign(ci_method=settings.conf_type, **where))
     return rows, tables
 

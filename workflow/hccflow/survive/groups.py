@@ -149,8 +149,8 @@ def chi2_estimate(test: LogRank, n: int, events: int) -> Estimate:
 
 
 def _table(sample: Sample, group: str, curve: Curve, settings: Settings) -> pd.DataFrame:
+    """Curve on the times at which somebody leaves or enters; with delayed entry the numbers at risk may rise."""
     low, high = curve.interval(settings.conf_type, settings.level)
-    start = float(min(0.0, curve.time[0])) if np.isinf(curve.entries[0]) else float(curve.entries[0])
     table = pd.DataFrame(
         {
             "time_days": curve.time, "survival": curve.survival, "ci_low": low, "ci_high": high,
@@ -158,8 +158,14 @@ def _table(sample: Sample, group: str, curve: Curve, settings: Settings) -> pd.D
             "censored": curve.censored.astype(int),
         }
     )  # fmt: skip
-    if start < curve.time[0]:
-        first = {"time_days": start, "survival": 1.0, "ci_low": 1.0, "ci_high": 1.0, "events": 0, "censored": 0}
-        at_risk = int(np.sum(np.isinf(curve.entries) | (curve.entries <= start)))
-        table = pd.concat([pd.DataFrame([{**first, "at_risk": at_risk}])[list(table)], table], ignore_index=True)
+    entered = np.isfinite(curve.entries).all()
+    starts = np.setdiff1d(curve.entries if entered else min(0.0, curve.time[0]), curve.time)
+    low, high = curve.interval_at(starts, settings.conf_type, settings.level)
+    more = pd.DataFrame(
+        {
+            "time_days": starts, "survival": curve.at(starts), "ci_low": low, "ci_high": high,
+            "at_risk": curve.at_risk_at(starts), "events": 0, "censored": 0,
+        }
+    )  # fmt: skip
+    table = pd.concat([more, table], ignore_index=True).sort_values("time_days", ignore_index=True)
     return table.assign(ci_method=settings.conf_type, group=group, **sample.where)

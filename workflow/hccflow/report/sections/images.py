@@ -17,8 +17,8 @@ from hccflow.report.words import caption, missing, percent, plural
 
 #: Pictures shown per cohort, and the largest width of one in pixels: keeps the page under a few megabytes.
 PER_COHORT, MAX_WIDTH = 3, 720
-#: Ratio of width to height beyond which a figure gets a row of its own.
-WIDE = 1.6
+#: Width in mm (a journal's column has 85) beyond which a figure gets a row of its own: smaller, its text is not read.
+WIDE = 100
 
 
 def build(results: Results) -> Section:
@@ -86,9 +86,9 @@ def svg_uri(path: Path) -> str:
 
 
 def is_wide(path: Path) -> bool:
-    """Whether an SVG figure is so much wider than high that it needs a row of its own."""
-    size = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', path.read_text(encoding="utf-8")[:2000])
-    return size is not None and float(size[1]) > WIDE * float(size[2])
+    """Whether an SVG figure is drawn for more than one column and needs a row of its own."""
+    width = re.search(r'<svg[^>]* width="([\d.]+)pt"', path.read_text(encoding="utf-8")[:2000])
+    return width is not None and float(width[1]) * 25.4 / 72 > WIDE
 
 
 def _words(cells: pd.Series) -> pd.Series:
