@@ -33,7 +33,7 @@ from hccflow.ids import CohortRole, ScoreKind
 from hccflow.images import make_image
 from hccflow.metrics.auc import auc, paired_auc
 from hccflow.models.fusion import logit_table
-from hccflow.networks.crops import crop_table
+from hccflow.networks.croptable import crop_table
 from hccflow.paths import case_file
 from hccflow.phantom import process, tables
 from hccflow.phantom.anatomy import draw_anatomy

@@ -19,7 +19,7 @@ from hccflow.ids import CohortRole
 from hccflow.metrics.concordance import Concordance
 from hccflow.metrics.cox import RiskSets
 from hccflow.networks import loop
-from hccflow.networks.crops import crop_table
+from hccflow.networks.croptable import crop_table
 from hccflow.networks.heads import Head, Tasks, check_tasks, tasks_of
 from hccflow.networks.losses import RiskMemory, TaskLoss, cox_loss, discrete_loss, expected_survival, response_loss
 from hccflow.networks.overlays import explain_cohort

@@ -23,7 +23,8 @@ from hccflow.images import write_image
 from hccflow.models.opening import load_model
 from hccflow.networks import augment, loop
 from hccflow.networks.architectures import ARCHITECTURES, stages
-from hccflow.networks.crops import crop_table, read_crops, view
+from hccflow.networks.crops import read_crops, view
+from hccflow.networks.croptable import crop_table
 from hccflow.networks.device import choose_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of

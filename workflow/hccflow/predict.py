@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,20 @@ from hccflow.tables import read_table
 
 @dataclass(frozen=True)
 class Frozen:
-    """A verified training folder: the model, what was frozen with it, and its out-of-fold scores."""
+    """A verified training folder: what was frozen with the model, and its out-of-fold scores."""
 
-    model: Model
+    folder: Path
     facts: Mapping[str, Any]
     oof: pd.DataFrame
 
+    @cached_property
+    def model(self) -> Model:
+        """The model; opened when rows are to be scored, since a network takes seconds that kept scores do not need."""
+        return load_model(self.facts["kind"], self.folder / "model")
+
 
 def open_frozen(folder: Path) -> Frozen:
-    """Verify a training folder and open its model.
+    """Verify a training folder.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def open_frozen(folder: Path) -> Frozen:
         A file is not what was frozen.
     """
     facts = verify(folder)
-    return Frozen(load_model(facts["kind"], folder / "model"), facts, read_table(folder / SCORES, "predictions"))
+    return Frozen(folder, facts, read_table(folder / SCORES, "predictions"))
 
 
 def predict(

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     """Explain one cohort."""
     from hccflow.freeze import verify
     from hccflow.models.encoding import KEYS
-    from hccflow.networks.crops import crop_table
+    from hccflow.networks.croptable import crop_table
     from hccflow.networks.device import choose_device, prepare
     from hccflow.networks.model import load_network
     from hccflow.networks.overlays import deep_features, explain_cohort

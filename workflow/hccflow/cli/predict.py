@@ -19,6 +19,7 @@ from hccflow.freeze import other_code, other_settings
 from hccflow.ids import CohortRole, ScoreKind
 from hccflow.ledger import SHOWN, record_look
 from hccflow.models.fusion import check_inputs, logit_table
+from hccflow.networks.croptable import crop_table
 from hccflow.participants import read_subjects
 from hccflow.provenance import digest_of, file_digest
 from hccflow.tables import read_table, write_table
@@ -66,8 +67,6 @@ def run(args: argparse.Namespace) -> None:
 def _features(args: argparse.Namespace, facts: Mapping[str, Any]) -> pd.DataFrame | None:
     """What the model looks at besides clinical columns: features, crops, or the scores of other frozen models."""
     if facts["kind"] == "network":
-        from hccflow.networks.crops import crop_table  # torch takes seconds to import
-
         return crop_table([args.crops]) if args.crops is not None else None
     if facts["kind"] == "fusion":
         check_inputs(facts, args.inputs)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train one fold."""
-    from hccflow.networks.crops import crop_table
+    from hccflow.networks.croptable import crop_table
     from hccflow.train.networks import train_fold
 
     repeat, fold = args.place

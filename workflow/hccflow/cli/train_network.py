@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fit the final networks and freeze them."""
-    from hccflow.networks.crops import crop_table
+    from hccflow.networks.croptable import crop_table
     from hccflow.train.networks import train_network
     from hccflow.train.training import write_training
 

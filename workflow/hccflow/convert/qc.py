@@ -58,7 +58,7 @@ def picture(channels: Mapping[str, sitk.Image], masks: Mapping[str, sitk.Image],
             panels.append(_panel(cut, outlines, colours, (low, high), (round(sides[1]), round(sides[0]))))
         places = ", ".join(f"{VIEWS[axis]} {at + 1}/{shape[axis]}" for axis, at in cuts)
         rows.append(_row(panels, f"{name}   {places}   {low:.4g} to {high:.4g}"))
-    _stack(rows, dict(zip(masks, colours, strict=True))).save(path, optimize=True)
+    _stack(rows, dict(zip(masks, colours, strict=True))).save(path)
 
 
 def _cuts(target: NDArray | None, extent: NDArray, shape: tuple[int, ...]) -> list[tuple[int, int]]:

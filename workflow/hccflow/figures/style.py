@@ -103,5 +103,6 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
         figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": "hccflow"})
+        figure.set_layout_engine("none")  # both files have one layout, which is worked out once
         figure.savefig(path.with_name(path.name + ".png"), metadata={"Software": None})
     plt.close(figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from hccflow.errors import DataAbsentError, TableError
-from hccflow.ids import Status
 from hccflow.models.encoding import KEYS
 from hccflow.models.fold import Fold
 from hccflow.networks.architectures import option
+from hccflow.networks.croptable import PATH
 from hccflow.networks.options import check_size
-from hccflow.paths import CHANNELS, case_file
-from hccflow.tables import read_table
-
-#: Name of the crop's column in the table of a cohort's crops: the path of the file.
-PATH = "crop"
+from hccflow.paths import CHANNELS
 
 
 @dataclass(frozen=True)
@@ -51,29 +47,6 @@ class Crops:
     def present(self) -> np.ndarray:
         """Whether each row can be used, shape (n,)."""
         return np.array([not reason for reason in self.reasons], dtype=bool)
-
-
-def crop_table(folders: Sequence[Path]) -> pd.DataFrame:
-    """Cases with a crop below folders ``crop-<name>``, each with its ``manifest.tsv`` and its batches.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``cohort, subject, session, digest, crop`` (the path of the file).
-    """
-    parts = []
-    for folder in folders:
-        name = folder.name.removeprefix("crop-")
-        manifest = read_table(folder / "manifest.tsv", "manifest")
-        rows = manifest.loc[manifest["status"] == Status.OK.value, [*KEYS, "digest"]]
-        files = {path.name: path for path in folder.glob("batch-*/**/*.safetensors")}
-        cases = zip(rows["subject"], rows["session"], strict=True)
-        names = [case_file(subject, session, "crop", desc=name, ext=".safetensors").name for subject, session in cases]
-        lost = [file for file in names if file not in files]
-        if lost:
-            raise DataAbsentError("a crop is not there", where=folder, found=lost[0], todo="run the rule crop again")
-        parts.append(rows.assign(**{PATH: [str(files[file]) for file in names]}))
-    return pd.concat(parts, ignore_index=True)
 
 
 def read_crops(subjects: pd.DataFrame, table: pd.DataFrame) -> Crops:

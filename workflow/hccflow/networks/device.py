@@ -72,10 +72,19 @@ def on_device(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+def demand_determinism(device: torch.device) -> None:
+    """Refuse kernels on the CPU that do not repeat bit by bit.
+
+    Not by `torch.use_deterministic_algorithms`: it switches the same and tells torch's compiler too, whose import takes
+    a second of every job; nothing here is compiled.
+    """
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
+
+
 def prepare(device: torch.device, threads: int) -> None:
     """Threads, and repeatable kernels: bit by bit on the CPU, as far as cuDNN goes on a GPU."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    demand_determinism(device)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs that costs a tenth of the time
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

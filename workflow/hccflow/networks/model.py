@@ -101,7 +101,7 @@ class NetworkModel:
     ) -> tuple[dict[str, np.ndarray], list[str]]:
         """Scores of rows of tables by endpoint, NaN with a reason for rows that have no crop that it takes.
 
-        `features` is the table of crops (`hccflow.networks.crops.crop_table`).
+        `features` is the table of crops (`hccflow.networks.croptable.crop_table`).
         """
         x, crops = self.inputs(subjects, features)
         usable = crops.present

@@ -51,7 +51,7 @@ def train_fold(
     name, settings, subjects, split
         As for `hccflow.train.training.train`.
     crops : pandas.DataFrame
-        Table of `hccflow.networks.crops.crop_table`.
+        Table of `hccflow.networks.croptable.crop_table`.
     repeat, fold : int
         Fold of the split, from 0.
     out : Path

@@ -73,9 +73,7 @@ def picture_uri(path: Path) -> str:
         else:
             buffer = io.BytesIO()
             height = round(image.height * MAX_WIDTH / image.width)
-            image.convert("RGB").resize((MAX_WIDTH, height), Image.Resampling.LANCZOS).save(
-                buffer, "PNG", optimize=True
-            )
+            image.convert("RGB").resize((MAX_WIDTH, height), Image.Resampling.LANCZOS).save(buffer, "PNG")
             data = buffer.getvalue()
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 

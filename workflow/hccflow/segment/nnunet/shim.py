@@ -1,4 +1,4 @@
-"""What has to be true before nnU-Net is imported or run: torchvision, environment variables, seeds."""
+"""What has to be true before nnU-Net is imported or run: environment variables, seeds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hccflow.networks.device import importable_torchvision
-
 #: nnU-Net wants its data sets numbered; each work folder holds one.
 DATASET = "Dataset001_hccflow"
 
 
 def prepare_imports() -> None:
-    """Make torchvision importable, without which nnU-Net finds no trainer by name, and silence its path warnings."""
-    os.environ.setdefault(
-        "nnUNet_n_proc_DA", "1"
-    )  # 0 crashes planning, and unset it asks the shell for the host's name
-    importable_torchvision()
+    """Say how many processes augment: 0 crashes planning, and unset nnU-Net asks the shell for the host's name."""
+    os.environ.setdefault("nnUNet_n_proc_DA", "1")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from hccflow.errors import ConfigError, HccflowError
+from hccflow.networks.device import importable_torchvision
 from hccflow.segment.nnunet.planning import TINY, TINY_WHOLE
 
 #: Iterations of the tiny trainer between two lines of its log.
@@ -103,6 +104,7 @@ def find_trainer(name: str) -> type[nnUNetTrainer]:
     """Trainer class by its name in the configuration: ``tiny``, or one of nnU-Net's."""
     if name == TINY:
         return TinyTrainer
+    importable_torchvision()  # the search imports every trainer
     try:
         return recursive_find_trainer_class_by_name(name)
     except RuntimeError as error:

@@ -17,7 +17,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from hccflow.errors import DataAbsentError, FreezeError
-from hccflow.networks.device import choose_device
+from hccflow.networks.device import choose_device, demand_determinism
 from hccflow.provenance import digest_of, file_digest
 from hccflow.segment.nnunet.planning import TINY
 from hccflow.segment.nnunet.shim import DATASET, environment, seed_everything
@@ -60,7 +60,7 @@ def train_fold(
     )
     torch.set_num_threads(threads)
     if tiny:
-        torch.use_deterministic_algorithms(device.type == "cpu")
+        demand_determinism(device)
     seed_everything(seed, fold)
     # Another state of data or settings gets another folder, so nothing stale is ever resumed.
     key = digest_of(
