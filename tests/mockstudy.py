@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from hccflow.ids import assign_batch
+from hccflow.tables import load_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS = {"phantom-dev": ("D", 20), "phantom-ext": ("E", 10), "phantom-fup": ("D", 6)}
+LESIONS = load_schema("lesions")["required"]
 VALUES = {"age": "60", "sex": "F", "bclc": "A", "child_pugh": "A", "afp_ng_ml": "10", "tumour_number": "1"}
 
 
@@ -42,8 +44,8 @@ def write_mock(
             subject = f"{letter}{number:05d}"
             rows.append([subject, "", "A", assign_batch(subject, batches), *(VALUES.get(c, "1") for c in columns)])
         (folder / "participants.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-        for table in ("lesions.tsv", "rna.tsv", "histology.tsv"):
-            (folder / table).write_text("subject\n", encoding="utf-8")
+        for table, header in (("lesions.tsv", LESIONS), ("rna.tsv", ["subject"]), ("histology.tsv", ["subject"])):
+            (folder / table).write_text("\t".join(header) + "\n", encoding="utf-8")
         (folder / "genesets.gmt").write_text("MOCK\tmock\tG1\n", encoding="utf-8")
     return data
 

@@ -89,7 +89,8 @@ def test_cohorts_that_differ_are_listed_apart(monkeypatch: pytest.MonkeyPatch, t
     data = write_mock(tmp_path)
     (data / "phantom-ext" / "lesions.tsv").unlink()
     monkeypatch.setenv("HCCFLOW_DATA", str(data))
-    stages = stages_of(default_config())
+    by_column = {"kind": "binary", "label": "Death", "column": "os_event"}
+    stages = stages_of(changed(default_config(), "endpoints.response", by_column))
     assert stages["enrol"]["foreach"] == ["phantom-dev", "phantom-fup"]
     assert "data/${item}/lesions.tsv" in stages["enrol"]["do"]["deps"]
     assert stages["enrol-phantom-ext"]["foreach"] == ["phantom-ext"]

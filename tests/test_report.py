@@ -371,6 +371,7 @@ def test_fits_are_held_against_the_split(own: tuple[Path, dict[str, Any]]) -> No
     table.loc[0, "subjects_digest"] = subjects_digest(["E001", "D001"])
     write_table(table, path)
     assert "5 of 6" in verdicts().values()
+    assert "not the subjects that its fold may teach with" in words(section(*own, "leakage"))
 
 
 def test_looks_are_printed_and_their_absence_is_a_warning(own: tuple[Path, dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,38 @@ def test_a_wrong_participants_table_is_told_in_one_line(data: Path, old: str, ne
     assert "\n" not in str(caught.value)
     for word in [*words, "participants.tsv"]:
         assert word in str(caught.value)
+
+
+LESION = "D00000\tR1\tbaseline\t0\tL1\t1\t20\t18\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("reader", "rdr"), ["column 'reader' is missing"]),
+        (lambda text: text + LESION.replace("20", "-3"), ["column 'diameter_mm'", "at least 0", "'-3'", "line 2"]),
+        (lambda text: text + LESION.replace("baseline", "before"), ["column 'timepoint'", "baseline, followup"]),
+        (lambda text: text + LESION + LESION, ["a lesion was measured twice", "D00000"]),
+        (lambda text: text + LESION.replace("D00000", "D99999"), ["is no participant", "D99999"]),
+    ],
+)
+def test_a_wrong_lesions_table_is_told_before_any_image_is_converted(
+    data: Path, change: Callable[[str], str], words: list[str]
+) -> None:
+    path = data / "phantom-ext" / "lesions.tsv"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(TableError) as caught:
+        load_study(CONFIG)
+    assert "\n" not in str(caught.value)
+    for word in [*words, "lesions.tsv"]:
+        assert word in str(caught.value)
+
+
+def test_absent_lesions_are_told_where_an_endpoint_needs_them(data: Path) -> None:
+    (data / "phantom-ext" / "lesions.tsv").unlink()
+    with pytest.raises(DataAbsentError, match=r"'response' is derived from lesions.*phantom-ext"):
+        load_study(CONFIG)
+    load_study(changed(CONFIG, "endpoints.response", {"kind": "binary", "label": "Death", "column": "os_event"}))
 
 
 def test_a_subject_in_two_cohorts_stops_the_study(data: Path) -> None:

@@ -101,7 +101,8 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 #: Distributions whose numbers a reader may want to make again.
 LIBRARIES = (
     "numpy", "pandas", "scipy", "scikit-learn", "statsmodels", "lifelines", "firthmodels", "scikit-misc", "xgboost-cpu",
-    "pyradiomics", "SimpleITK", "pydicom", "nibabel", "torch", "monai", "nnunetv2", "matplotlib", "snakemake", "dvc",
+    "pyradiomics", "SimpleITK", "pydicom", "highdicom", "dcm2niix", "nibabel", "torch", "monai", "nnunetv2",
+    "matplotlib", "snakemake", "dvc",
 )  # fmt: skip
 
 

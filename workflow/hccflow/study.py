@@ -21,6 +21,7 @@ import yaml
 
 from hccflow.errors import ConfigError, DataAbsentError, LeakageError
 from hccflow.ids import CohortRole, check_id
+from hccflow.lesions import check_lesions_file
 from hccflow.participants import read_participants
 from hccflow.provenance import digest_of
 from hccflow.references import check_references, check_variants
@@ -260,6 +261,7 @@ def load_cohort(name: str, spec: Mapping[str, Any], data: Path, config: dict[str
     card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
     _validate(card, load_schema("cohort"), str(card_file))
     participants = read_participants(folder / "participants.tsv", config["columns"])
+    check_lesions_file(folder / "lesions.tsv", participants["subject"], config["endpoints"])
     return Cohort(name, folder, CohortRole(spec["role"]), spec.get("subset_of", ""), card, participants)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from hccflow.enrol.criteria import CRITERIA
-from hccflow.enrol.response import Readings, adjudicate, check_lesions, read_responses
-from hccflow.errors import ConfigError, DataAbsentError, TableError
+from hccflow.enrol.response import Readings, adjudicate, read_responses
+from hccflow.errors import ConfigError, TableError
+from hccflow.lesions import check_lesions, demand_lesions
 
 MISSING = "value missing"
 
@@ -63,8 +64,10 @@ def derive_endpoints(
     TableError
         A value that no endpoint can have (a negative time, an event code other than 0, 1, 2).
     """
-    if lesions is not None:
-        check_lesions(lesions, set(participants["subject"]), where)
+    if lesions is None:
+        demand_lesions(endpoints, where)
+    else:
+        check_lesions(lesions, participants["subject"], where)
     columns: dict[str, pd.Series] = {}
     reasons: dict[str, pd.Series] = {}
     readings: dict[str, Readings] = {}
@@ -76,12 +79,7 @@ def derive_endpoints(
             columns[name], reason = _horizon(participants, spec, endpoints)
         elif spec.get("source", "column") == "column":
             columns[name], reason = _column(participants, name, spec)
-        else:
-            if lesions is None:
-                raise DataAbsentError(
-                    f"endpoint '{name}' is derived from lesions, and there are none", where=where,
-                    todo="add lesions.tsv to the cohort, or use another source",
-                )  # fmt: skip
+        elif lesions is not None:  # demanded above
             readings[name] = read_responses(lesions, spec, where)
             made, reason = _from_readers(participants["subject"], name, spec, readings[name])
             columns.update(made)

@@ -12,8 +12,6 @@ import pandas as pd
 from hccflow.enrol.criteria import CRITERIA, Criterion, Visit, best_response
 from hccflow.errors import TableError
 
-KEY = ["subject", "reader", "timepoint", "days", "lesion"]
-
 
 @dataclass(frozen=True)
 class Readings:
@@ -32,23 +30,6 @@ class Readings:
     categories: pd.DataFrame
     reasons: pd.DataFrame
     baseline: pd.DataFrame
-
-
-def check_lesions(lesions: pd.DataFrame, subjects: set[str], where: object) -> None:
-    """Refuse a measurement that stands twice, and one of a subject that is no participant."""
-    twice = lesions.duplicated(KEY)
-    if twice.any():
-        row = lesions[twice].iloc[0]
-        raise TableError(
-            "a lesion was measured twice", where=where, expected=f"one row per {', '.join(KEY)}",
-            found=f"subject {row['subject']}, reader {row['reader']}, {row['timepoint']}, lesion {row['lesion']}",
-        )  # fmt: skip
-    unknown = sorted(set(lesions["subject"]) - subjects)
-    if unknown:
-        raise TableError(
-            "a subject with lesions is no participant", where=where, found=", ".join(unknown[:5]),
-            todo="correct the identifier, or add the subject to participants.tsv",
-        )  # fmt: skip
 
 
 def with_measure(lesions: pd.DataFrame, criterion: Criterion, where: object) -> pd.DataFrame:

@@ -17,6 +17,8 @@ from hccflow.tables import subjects_digest
 
 #: Prefix of a step inside an inner cross-validation, ``tune.0.scale``, and what the report says for it.
 INNER, INNER_WORDS = r"^(?:\w+\.\d+\.)+", "inner: "
+#: Prefix of the training of one network (one seed).
+NETWORK = "network."
 
 
 def build(results: Results) -> Section:
@@ -83,7 +85,11 @@ def _verdict(step: str, part: pd.DataFrame, allowed: Mapping[tuple[int, int] | N
         final = pd.isna(record["fold"])
         place = None if final else (int(record["repeat"]), int(record["fold"]))
         right += str(record["subjects_digest"]) == allowed.get(place)
-    return Cell(f"{right} of {len(part)}", strong=right == len(part))
+    if right == len(part):
+        return Cell(f"{right} of {right}", strong=True)
+    if step.startswith(NETWORK):
+        return Cell(f"{right} of {len(part)}", "in a fold without the subjects that decide when to stop (inner: stop)")
+    return Cell(f"{right} of {len(part)}", "not the subjects that its fold may teach with: see fits.tsv")
 
 
 def _frozen(results: Results) -> list[Block]:

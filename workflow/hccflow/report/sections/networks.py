@@ -169,7 +169,7 @@ def _maps(results: Results, model: str) -> list[Block]:
     random = [f"{name}: random weights" for name in METHODS.values()]
     columns = ["Case", "Chosen as", "Outcome", "Score", "Explains", *inside, "Chance", *random]
     texts = ("Chosen as", "Outcome", "Score", "Explains")
-    maps = Table(f"maps_{model}", caption("network_maps", model=label), columns, rows, sources, texts)
+    maps = Table(f"maps_{model}", caption("network_maps", model=label), columns, rows, sources, texts, len(rows) > 12)
     return [maps, *galleries]
 
 

@@ -54,12 +54,11 @@ def _count(record: Mapping[str, Any] | None) -> Cell:
 def _summary(results: Results, found: pd.DataFrame) -> Table:
     """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself."""
     rows: list[Row] = []
-    head: tuple[str, ...] = ()
     inside = bool((found["metric"] == WITHIN).any())
-    for (cohort, endpoint, model), _ in groups(found, KEYS):
-        if (cohort, endpoint) != head:
+    lines = [(group, model) for group, part in groups(found, KEYS[:2]) for (model,), _ in groups(part, KEYS[2:])]
+    for index, ((cohort, endpoint), model) in enumerate(lines):
+        if not index or lines[index - 1][0] != (cohort, endpoint):
             rows.append(_heading(results, cohort, endpoint))
-            head = (cohort, endpoint)
         where = {"cohort": cohort, "endpoint": endpoint, "model": model}
         logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
         high = results.one("cox_hr", group="high", comparator="low", **where)
