@@ -113,7 +113,7 @@ def leave_out_networks_that_predict(checkout: Any) -> None:
     """Fewer jobs of each kind: what is asked here is how they run. Segmentation stays, for the GPU."""
     file = checkout.folder / "config.yaml"
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    config["models"] = {name: config["models"][name] for name in ("size", "clinical", "radiomics")}
+    config["models"] = {name: config["models"][name] for name in ("clinical", "radiomics")}
     config["survive"]["models"] = ["clinical", "radiomics"]
     config["segment"]["iterations"] = 10
     del config["extract"]["rois"]["nnunet"], config["crops"]

@@ -30,7 +30,7 @@ SCANNERS = {
 MICRO_GRIDS = {
     "A": ([40, 40, 16], [4.0, 4.0, 6.0]),
     "B": ([38, 38, 17], [4.2, 4.2, 5.6]),
-    "C": ([48, 48, 15], [3.4, 3.4, 6.6]),
+    "C": ([47, 47, 15], [3.4, 3.4, 6.6]),
 }
 #: Honest faults; each stays with its subject in every cohort. What each one does: `hccflow.phantom.faults`.
 FAULTS = {
@@ -66,7 +66,7 @@ class Size:
 
 
 PRESETS = {
-    "micro": Size(24, 14, 10, 6, (2, 2, 2), coarse=True),
+    "micro": Size(24, 14, 10, 6, (2, 1, 1), coarse=True),
     "default": Size(60, 30, 24, 16, (3, 2, 2)),
     "enlarged": Size(400, 400, 100, 60, (8, 8, 8), faults=False),
 }
