@@ -50,6 +50,24 @@ def test_no_path_leads_from_a_judging_cohort_to_training(data: Path) -> None:
     assert {labels[job] for job in labels if labels[job].startswith("phantom")} > sources, "the others are in the DAG"
 
 
+def test_no_file_of_a_judging_cohort_is_read_on_the_way_to_training(data: Path) -> None:
+    """Files, not jobs: a table that no job makes has no node in the DAG."""
+    jobs = []
+    for text in re.split(r"\n(?=(?:local)?rule \w+:)", snakemake(data, "--dry-run", "--forceall"))[1:]:
+        rule = re.search(r"rule (\w+):", text)
+        files = {kind: re.search(rf"^ +{kind}: (.+)$", text, flags=re.M) for kind in ("input", "output")}
+        jobs.append((rule[1] if rule else "", *(set(m[1].split(", ")) if m else set() for m in files.values())))
+    needed = {rule: read for rule, read, _ in jobs if rule.startswith(("train", "segment_train", "fuse"))}
+    assert set(needed) == {"train", "train_fold", "train_network", "segment_train", "fuse"}
+    todo, reached = set().union(*(read for rule, read, _ in jobs if rule in needed)), set()
+    while todo:
+        file = todo.pop()
+        reached.add(file)
+        todo |= {f for _, read, made in jobs if file in made for f in read} - reached
+    assert any(f"{data}/phantom-dev/participants.tsv" == file for file in reached)
+    assert not [file for file in reached if "phantom-ext" in file or "phantom-fup" in file]
+
+
 def test_every_stage_has_a_target(data: Path) -> None:
     for stage in ("phantom", "convert", "enrol", "segment", "extract", "train", "validate", "survive"):
         assert f"all_{stage}" in snakemake(data, "--dry-run", f"all_{stage}")
