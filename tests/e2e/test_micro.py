@@ -14,7 +14,7 @@ import yaml
 
 from hccflow.phantom.identity import planted_identities
 from hccflow.tables import read_table
-from mockstudy import digests
+from mockstudy import ROOT, digests
 
 STAGES = ("convert", "enrol", "segment", "extract", "train", "validate", "survive", "report")
 
@@ -48,6 +48,26 @@ def test_the_report_is_one_page_that_needs_nothing(micro: Any) -> None:
     assert "phantom" in page.lower()
     loaded = re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page)
     assert not [url for url in loaded if url.startswith(("http", "//", "/"))], "nothing is loaded from elsewhere"
+
+
+def test_every_file_is_described(micro: Any) -> None:
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    pattern = described(page)
+    files = [path.relative_to(micro.results).as_posix() for path in micro.results.rglob("*") if path.is_file()]
+    assert len(files) > 100
+    odd = [name for name in files if not name.endswith(".snakemake_timestamp") and not pattern.fullmatch(name)]
+    assert odd == [], "docs/outputs.md names every file"
+
+
+def described(page: str) -> re.Pattern[str]:
+    """Pattern of the paths below a study's results that docs/outputs.md names, with its letters for names."""
+    paths = []
+    for span in re.findall(r"`R/([^`]+)`", page):
+        before, braces, after = re.fullmatch(r"([^{]*)(?:\{([^}]*)\})?(.*)", span).groups()  # type: ignore[union-attr]
+        for one in (braces or "").split(","):
+            path = re.sub(r"<[^>]+>|\*|(?<![A-Za-z0-9])(?:C|M|X|NN|K)(?![A-Za-z0-9])", "NAME", before + one + after)
+            paths.append(re.escape(path).replace("NAME", "[^/]+") + (".+" if path.endswith("/") else ""))
+    return re.compile("|".join(paths))
 
 
 def test_no_identity_leaves_convert(micro: Any) -> None:
