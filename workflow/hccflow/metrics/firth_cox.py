@@ -7,23 +7,26 @@ Heinze G, Schemper M. Biometrics 2001;57:114-119.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq, minimize
+from scipy import linalg, stats
+from scipy.optimize import brentq
 
 from hccflow.errors import HccflowError
 from hccflow.metrics.cox import RiskSets
 from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.firth import Point, maximise, penalised
 
 Array = np.ndarray[Any, Any]
 METHOD = "profile penalised likelihood"
-NO_FIT = "the penalised likelihood did not converge"
-#: Standardised coefficient at which the search for a limit gives up.
-FURTHEST = 200.0
+NO_FIT = "the penalised likelihood has its maximum beyond the precision of numbers"
+#: Risk sets times subjects up to which deviations from the mean of each risk set are summed one by one: differences of
+#: sums lose the small information far out, where a covariate separates the events.
+DENSE = 40_000
+#: Information left, relative to the start, below which a difference of sums is rounding.
+LOST = 1e-11
 
 
 def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: float = 0.95) -> dict[str, Estimate]:
@@ -48,89 +51,92 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
     centre, scale = X.mean(0), X.std(0)
     if np.any(scale == 0) or np.linalg.matrix_rank(X - centre) < X.shape[1]:
         return {name: undefined("a covariate is constant, or a combination of others", **count) for name in names}
-    Z = (X - centre) / scale
-    # The library wants positive times; only their order matters to a Cox model.
-    rank = np.unique(time, return_inverse=True)[1] + 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = _fit(Z, event, rank)
-        if model is None:
-            return {name: undefined(NO_FIT, **count) for name in names}
-        sets = RiskSets(Z, rank, event, ties="breslow")
-        limits = [_limits(model, j, level, sets) for j in range(len(names))]
+    likelihood = _Likelihood((X - centre) / scale, time, event)
+    every = np.ones(len(names), bool)
+    best = maximise(likelihood.at, np.zeros(len(names)), every)
+    if best is None:
+        return {name: undefined(NO_FIT, **count) for name in names}
     out = {}
     for j, name in enumerate(names):
-        low, high = (float(v / scale[j]) if np.isfinite(v) else None for v in limits[j])
-        p = float(model.lrt_pvalues_[j])
-        if not np.isfinite(p):
-            p = float(stats.chi2.sf(2 * (model.loglik_ - _profile(sets, model.coef_, j, 0.0)), 1))
-        value = float(model.coef_[j] / scale[j])
-        reason = "" if low is not None and high is not None else "the profile likelihood gives no limit on one side"
-        out[name] = Estimate(value, low, high, METHOD, p, **count, reason=reason)
+        low, high = (_limit(likelihood, best, j, level, side) for side in (-1, 1))
+        without = maximise(
+            likelihood.at, np.where(every & (np.arange(every.size) != j), best.beta, 0.0), _but(j, every.size)
+        )
+        missing = [
+            text for text, value in (("below", low), ("above", high), ("to 0, so no p", without)) if value is None
+        ]
+        reason = f"the profile likelihood cannot be followed {', '.join(missing)}" if missing else ""
+        p = None if without is None else float(stats.chi2.sf(max(2 * (best.value - without.value), 0.0), 1))
+        limits = [None if v is None else float(v / scale[j]) for v in (low, high)]
+        out[name] = Estimate(float(best.beta[j] / scale[j]), *limits, METHOD, p, **count, reason=reason)
     return out
 
 
-def _fit(Z: Array, event: Array, rank: Array) -> Any:
-    """Fit of the library, or None when no tolerance is reached.
+class _Likelihood:
+    """Partial likelihood (Breslow ties) with half the logarithm of the determinant of the information added."""
 
-    Steps that are too small are lost in rounding, and the library then says that it did not converge: where the
-    likelihood is monotone and the estimate far from zero, coarser tolerances find the same maximum (the covariates
-    are standardised, and a Newton step of 1e-5 leaves an error of its square).
-    """
-    from firthmodels import FirthCoxPH
+    def __init__(self, X: Array, time: Array, event: Array) -> None:
+        self.sets = RiskSets(X, time, event, ties="breslow")
+        self.members: Array | None = None
+        if self.sets.times.size * time.size <= DENSE:
+            self.members = np.where(self.sets.time >= self.sets.times[:, None], 0.0, -np.inf)
+        self.start = np.diag(self.sets.evaluate(np.zeros(X.shape[1]))[2])
 
-    for gtol, xtol in ((1e-6, 1e-8), (1e-4, 1e-6), (1e-3, 1e-5)):
-        model = FirthCoxPH(backend="numpy", max_iter=100, max_halfstep=50, gtol=gtol, xtol=xtol)
-        try:
-            model.fit(Z, (event, rank))
-            model.lrt()
-        except np.linalg.LinAlgError:
+    def at(self, beta: Array) -> Point | None:
+        """Evaluate at `beta`; None where the information is lost in rounding."""
+        loglik, gradient, information, slope = self._by_sums(beta) if self.members is None else self._one_by_one(beta)
+        if self.members is None and np.any(np.diag(information) <= LOST * self.start):
             return None
-        if model.converged_:
-            return model
-    return None
+        return penalised(beta, loglik, gradient, information, lambda inverse: np.einsum("jkl,lk->j", slope, inverse))
+
+    def _one_by_one(self, beta: Array) -> tuple[float, Array, Array, Array]:
+        """Log likelihood, gradient, information, and its derivative by each coefficient, from deviations."""
+        sets = self.sets
+        eta = sets.X @ beta
+        exponent = self.members + eta
+        top = exponent.max(1)
+        risk = np.exp(exponent - top[:, None])
+        total = risk.sum(1)
+        risk /= total[:, None]
+        mean = risk @ sets.X
+        away = (sets.X - mean[:, None, :]).reshape(-1, beta.size)
+        weighted = (sets.count[:, None] * risk).reshape(-1, 1) * away
+        own = eta[sets.dead] - top[sets.where]
+        slope = np.array([(weighted * away[:, [j]]).T @ away for j in range(beta.size)])
+        gradient = (sets.X[sets.dead] - mean[sets.where]).sum(0)
+        return float(own.sum() - sets.count @ np.log(total)), gradient, weighted.T @ away, slope
+
+    def _by_sums(self, beta: Array) -> tuple[float, Array, Array, Array]:
+        """The same from sums over risk sets; the derivative of the information by central differences."""
+        step = 1e-4 * np.eye(beta.size)
+        slope = [(self.sets.evaluate(beta + h)[2] - self.sets.evaluate(beta - h)[2]) / 2e-4 for h in step]
+        return *self.sets.evaluate(beta), np.array(slope)
 
 
-def _limits(model: Any, j: int, level: float, sets: RiskSets) -> list[float]:
-    """Profile limits of one coefficient; NaN where there is none.
-
-    The library's Newton steps leave the region where the information can be inverted when there are few events;
-    a limit that they do not reach is found by halving instead.
-    """
-    try:
-        limits = model.conf_int(1 - level, features=[j], method="pl", max_iter=200, tol=1e-6)[j]
-    except np.linalg.LinAlgError:
-        limits = np.full(2, np.nan)
-    target = float(model.loglik_ - stats.chi2.ppf(level, 1) / 2)
-    return [
-        v if np.isfinite(v) else _crossing(sets, model.coef_, j, target, side)
-        for v, side in zip(limits, (-1, 1), strict=True)
-    ]
+def _but(j: int, size: int) -> Array:
+    return np.arange(size) != j
 
 
-def _crossing(sets: RiskSets, best: Array, j: int, target: float, side: int) -> float:
-    """Where the profile of coefficient `j` falls to `target`, going to one side of the maximum."""
-    near, far = float(best[j]), float(best[j]) + side
-    while _profile(sets, best, j, far) > target:
-        near, far = far, far + (far - near) * 2
-        if abs(far) > FURTHEST:
+def _limit(likelihood: _Likelihood, best: Point, j: int, level: float, side: int) -> float | None:
+    """Where the profile of coefficient `j` falls by half a quantile of chi-squared; None: cannot be followed."""
+    quantile = float(np.sqrt(stats.chi2.ppf(level, 1)))
+    others, here = _but(j, best.beta.size), float(best.beta[j])
+    warm = best.beta.copy()
+
+    def excess(value: float) -> float:
+        """Signed root of the fall beyond the quantile: nearly a line, so that few steps find its zero."""
+        point = maximise(likelihood.at, np.where(others, warm, value), others)
+        if point is None:
             return np.nan
-    return float(brentq(lambda value: _profile(sets, best, j, value) - target, near, far, xtol=1e-8))
+        warm[:] = point.beta
+        return float(np.sqrt(max(2 * (best.value - point.value), 0.0)) - quantile)
 
-
-def _profile(sets: RiskSets, best: Array, j: int, value: float) -> float:
-    """Largest penalised log likelihood with coefficient `j` held at `value`."""
-    others = np.arange(best.size) != j
-    beta = best.copy()
-    beta[j] = value
-
-    def minus(rest: Array) -> float:
-        beta[others] = rest
-        loglik, _, information = sets.evaluate(beta)
-        sign, logarithm = np.linalg.slogdet(information)
-        # Where the information vanishes the penalty has no bound; a large number keeps the search going.
-        return -(loglik + logarithm / 2) if sign > 0 and np.isfinite(logarithm) else 1e10
-
-    if best.size == 1:
-        return -minus(np.empty(0))
-    return -float(minimize(minus, best[others], method="Nelder-Mead", options={"fatol": 1e-10, "xatol": 1e-7}).fun)
+    near, far = here, here + side * quantile * float(np.sqrt(linalg.inv(best.information)[j, j]))
+    for _ in range(60):
+        beyond = excess(far)
+        if beyond >= 0:
+            root = brentq(excess, near, far, xtol=1e-9 * max(1.0, abs(far)))
+            return float(root) if np.isfinite(root) else None
+        # Too far to be computed: half the way; not far enough: twice.
+        near, far = (near, (near + far) / 2) if np.isnan(beyond) else (far, far + 2 * (far - near))
+    return None

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from hccflow.errors import FitError
+from hccflow.errors import FitError, HccflowError
+from hccflow.metrics.firth import firth_logistic
 from hccflow.models.fold import Fold
 from hccflow.models.lasso import fit_lasso
 
@@ -170,21 +171,13 @@ def _fit_mean(fold: Fold) -> Linear:
 
 
 def _fit_firth(fold: Fold) -> Linear:
-    from firthmodels import FirthLogisticRegression
-
-    model = FirthLogisticRegression(backend="numpy", max_iter=200, gtol=1e-6, xtol=1e-6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            model.fit(fold.x.to_numpy(float), fold.y)
-        except (Warning, np.linalg.LinAlgError, RuntimeError) as error:
-            raise FitError(
-                "Firth regression does not converge",
-                where=fold.where,
-                found=error,
-                todo="use fewer predictors, or ridge",
-            ) from error
-    return Linear("firth", float(model.intercept_), pd.Series(model.coef_, index=fold.x.columns), "Jeffreys prior")
+    try:
+        intercept, *coef = firth_logistic(fold.x.to_numpy(float), np.asarray(fold.y))
+    except HccflowError as error:
+        raise FitError(
+            "Firth regression has no maximum", where=fold.where, found=error, todo="use fewer predictors, or ridge"
+        ) from error
+    return Linear("firth", float(intercept), pd.Series(coef, index=fold.x.columns), "Jeffreys prior")
 
 
 def _fit_trees(fold: Fold, learner: str, parameters: Mapping[str, Any]) -> Trees:

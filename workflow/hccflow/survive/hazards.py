@@ -151,7 +151,7 @@ def _ratio(value: Estimate, unit: float = 1.0) -> Estimate:
         return value
     with np.errstate(over="ignore"):
         limits = [None if v is None else float(np.exp(v * unit)) for v in (value.value, value.ci_low, value.ci_high)]
-    ends = [None if v is None or not np.isfinite(v) else v for v in limits]
+    ends = [None if v is None or not np.isfinite(v) or v == 0 else v for v in limits]
     reason = value.reason
     if ends != limits:
         reason = "; ".join(text for text in (reason, "a ratio beyond the range of numbers is left out") if text)

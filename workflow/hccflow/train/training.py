@@ -28,7 +28,7 @@ from hccflow.train.cuts import Cut, learn_survival_cut, learn_threshold
 
 log = logging.getLogger(__name__)
 
-LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "xgboost-cpu", "firthmodels")
+LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "xgboost-cpu")
 
 
 @dataclass(frozen=True)
