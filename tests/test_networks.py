@@ -568,7 +568,9 @@ def test_the_command_explains_seen_cases_by_the_fold_that_has_not_seen_them(
     assert len(table) == 6
     assert set(table["chosen"]) == {"worst", "median", "best"}
     assert len(list((tmp_path / "cam").glob("*_cam.png"))) == 3
-    assert read_table(tmp_path / "features.tsv").empty
+    deep = read_table(tmp_path / "features.tsv")
+    assert len(deep) == len(trained["training"].predictions)
+    assert set(deep["kind"]) == {"apparent"}, "all of them have taught the final networks"
 
 
 def test_corrupted_weights_and_lost_crops_are_refused(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -635,6 +637,9 @@ def test_a_network_of_planes_with_missing_channels_goes_from_crops_to_maps(tmp_p
     table = explain_cohort(tmp_path / "zero", external, tables["ext"], scores["zero"], tmp_path / "cam", each=1, seed=0)
     assert table["endpoint"].unique().tolist() == ["response"] and len(table) == 6
     assert (table["energy_in_mask"].notna() | table["reason"].ne("")).all()
-    deep = deep_features(load_model("network", tmp_path / "zero" / "model"), external, tables["ext"])
+    deep = deep_features(
+        load_model("network", tmp_path / "zero" / "model"), external, tables["ext"], scores["zero"].head(3)
+    )
+    assert deep["kind"].tolist() == ["frozen"] * 2 + ["apparent"] * 3
     assert deep["subject"].tolist() == [f"EXT{i:03d}" for i in range(1, 6)]
     assert np.isfinite(deep.filter(like="seed0_").to_numpy()).all() and deep.filter(like="seed0_").shape[1] == 16

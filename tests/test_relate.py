@@ -409,6 +409,21 @@ def test_a_judging_cohort_cannot_teach() -> None:
         fit_components(features[["f0", "f1"]], 6, "here")
 
 
+def test_deep_features_of_those_who_taught_the_network_teach_components_and_are_nobody_s_signature() -> None:
+    subjects, split, features = development()
+    settings = {"signatures": {"deep": {"network": "net", "features": ["*"], "components": 2}}}
+    features["kind"] = ["apparent"] * 16 + ["frozen"] * 4
+    histology = pd.DataFrame({"viability": features["f0"].to_numpy()}, index=cases_of(features["subject"]))
+    frozen, fits = learn(settings, subjects, split, {}, {"deep": features}, histology)
+    assert fits["n"].tolist() == [16, 16, 16], "no line to histology is learnt from scores of the taught"
+    assert frozen.lines == {}
+    same, _ = learn(settings, subjects, split, {}, {"deep": features.drop(columns="kind")}, None)
+    assert frozen.components == same.components
+    index = pd.MultiIndex.from_frame(subjects[["subject", "session"]])
+    table = signature_table(settings["signatures"], {}, {"deep": features}, frozen.components, index)
+    assert table.iloc[:16].isna().all(axis=None) and table.iloc[16:].notna().all(axis=None)
+
+
 def test_features_are_signatures_of_their_own_without_components() -> None:
     subjects, split, features = development()
     settings = {"signatures": {"deep": {"table": "deep.tsv", "features": ["f1", "f3"]}}}
@@ -559,6 +574,7 @@ def test_a_mixed_model_agrees_with_paired_differences() -> None:
         ("relate.signatures.radiomics.model", "radiomix", "unknown model 'radiomix'"),
         ("relate.signatures.texture.roi", "manuel", "unknown ROI 'manuel'"),
         ("relate.signatures.texture.model", "radiomics", "a signature has one source"),
+        ("relate.signatures.deep", {"network": "radiomics"}, "unknown network 'radiomics'"),
         ("relate.signatures.radiomics.components", 2, "a model's score has no components"),
         ("relate.genes.adjust", ["sites"], "unknown column 'sites'"),
         ("relate.arms", {"column": "age"}, "unknown category 'age'"),

@@ -15,6 +15,8 @@ from hccflow.variants import JOIN, Variant, candidates, expand
 
 #: Keys that only one kind of model has.
 OWN = {"tabular": ("roi",), "network": ("network",), "fusion": ("inputs",), "choice": ("choose",)}
+#: Where an imaging signature may come from.
+SIGNATURES = ("model", "roi", "network", "table")
 
 
 def _known(name: str, known: Mapping[str, Any] | list[str], what: str, where: str) -> None:
@@ -319,16 +321,19 @@ def _check_relate(config: dict[str, Any]) -> None:
         _known(name, config["cohorts"], "cohort", "config.relate.cohorts")
     for name, spec in relate["signatures"].items():
         where = f"config.relate.signatures.{name}"
-        sources = [key for key in ("model", "roi", "table") if key in spec]
+        sources = [key for key in SIGNATURES if key in spec]
         if len(sources) != 1:
             raise ConfigError(
-                "a signature has one source", where=where, expected="one of model, roi, table", found=sources
+                "a signature has one source", where=where, expected=f"one of {', '.join(SIGNATURES)}", found=sources
             )
         if "model" in spec:
             _known(spec["model"], config["models"], "model", f"{where}.model")
             _check_score(spec, config, where)
         if "roi" in spec:
             _known(spec["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
+        if "network" in spec:
+            networks = [name for name, model in config["models"].items() if model["kind"] == "network"]
+            _known(spec["network"], networks, "network", f"{where}.network")
         if "model" in spec and "components" in spec:
             raise ConfigError("a model's score has no components", where=f"{where}.components")
     for name in relate.get("genes", {}).get("adjust", ()):

@@ -153,8 +153,26 @@ def batches(pattern):
 
 
 def signature_sources(kind):
-    """Models (or regions of interest) from which the stage relate takes its signatures."""
+    """Models (or regions of interest, or networks) from which the stage relate takes its signatures."""
     return list(dict.fromkeys(s[kind] for s in RELATE.get("signatures", {}).values() if kind in s))
+
+
+def signature_features(names):
+    """Tables of features from which the stage relate takes signatures of cohorts."""
+    deep = [
+        f"<results>/validate/{c}/{n}.features.tsv"
+        for c in names
+        if c in IMAGE_COHORTS
+        for n in signature_sources("network")
+    ]
+    return [
+        *(f"<results>/extract/{c}/roi-{roi}/features.tsv" for c in names for roi in signature_sources("roi")),
+        *deep,
+    ]
+
+
+def cohort_signature_features(wildcards):
+    return signature_features([wildcards.cohort])
 
 
 def laboratory_tables(names):

@@ -8,11 +8,7 @@ rule relate_fit:
             development=DEVELOPMENT,
             signing=signature_sources("model"),
         ),
-        features=expand(
-            "<results>/extract/{development}/roi-{region}/features.tsv",
-            development=DEVELOPMENT,
-            region=signature_sources("roi"),
-        ),
+        features=signature_features(DEVELOPMENT),
         tables=laboratory_tables(DEVELOPMENT),
     output:
         frozen="<results>/relate/model/frozen.json",
@@ -47,11 +43,7 @@ rule relate:
             signing=signature_sources("model"),
             allow_missing=True,
         ),
-        features=expand(
-            "<results>/extract/{cohort}/roi-{region}/features.tsv",
-            region=signature_sources("roi"),
-            allow_missing=True,
-        ),
+        features=cohort_signature_features,
         tables=cohort_laboratory_tables,
         sets=gene_sets(),
     output:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
     parser.add_argument("--split", type=Path, required=True, help="split.tsv")
     parser.add_argument("--data", type=Path, nargs=many, required=True, help="cohort folder with laboratory tables")
     parser.add_argument("--predictions", type=Path, nargs="*", default=[], help="unseen scores, MODEL.predictions.tsv")
-    parser.add_argument("--features", type=Path, nargs="*", default=[], help="feature tables roi-NAME/features.tsv")
+    parser.add_argument(
+        "--features", type=Path, nargs="*", default=[], help="roi-NAME/features.tsv, NETWORK.features.tsv"
+    )
     parser.add_argument("--settings", type=_arguments.settings, required=True, help="sections columns, relate; seed")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
@@ -41,7 +43,12 @@ def imaging(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFr
             paths = [path for path in args.features if path.parent.name == f"roi-{spec['roi']}"]
             features[name] = _joined(paths, "features.tsv", None)
         else:
-            tables = [read_table(path) for folder in args.data if (path := folder / spec["table"]).is_file()]
+            # A cohort without images has no deep features, and one where nothing was measured no table: no signature.
+            if "network" in spec:
+                paths = [path for path in args.features if path.name == f"{spec['network']}.features.tsv"]
+            else:
+                paths = [path for folder in args.data if (path := folder / spec["table"]).is_file()]
+            tables = [read_table(path) for path in paths]
             empty = pd.DataFrame(columns=["subject", "session"])
             features[name] = pd.concat(tables, ignore_index=True) if tables else empty
     return subjects, scores, features

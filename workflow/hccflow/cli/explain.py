@@ -1,8 +1,8 @@
 """What a frozen network looked at in a cohort: maps of its worst, median and best cases, and its deep features.
 
 Writes cam.tsv (a row for each case, endpoint and method, with the share of the map inside the region of interest and
-the check with randomised weights, or why there is no map) and one picture a case; and a table of the deep features of
-the cases that the final networks have not seen.
+the check with randomised weights, or why there is no map) and one picture a case; and a table of the final networks'
+deep features of all cases, where ``kind`` says whom they have seen (apparent) and whom not (frozen).
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> None:
     subjects = read_subjects([args.subjects], args.settings["columns"])
     crops, scores = crop_table([args.crops]), read_table(args.predictions, "predictions")
     explain_cohort(args.train, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
-    unseen = scores.loc[scores["kind"] == ScoreKind.FROZEN.value, KEYS].drop_duplicates()
-    features = deep_features(load_network(args.train / "model"), subjects.merge(unseen, on=KEYS), crops)
+    unseen = scores[scores["kind"] == ScoreKind.FROZEN.value]
+    features = deep_features(load_network(args.train / "model"), subjects, crops, unseen)
     write_table(features, args.features, sort_by=KEYS)

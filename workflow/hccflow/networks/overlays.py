@@ -119,10 +119,14 @@ def explain_cohort(
     return table
 
 
-def deep_features(model: NetworkModel, subjects: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
-    """Deep features of cases by the final networks: ``seed<n>_<k>``; comparable between cases of one seed only."""
-    if subjects.empty:
-        return subjects[KEYS]
+def deep_features(
+    model: NetworkModel, subjects: pd.DataFrame, crops: pd.DataFrame, unseen: pd.DataFrame
+) -> pd.DataFrame:
+    """Deep features of cases by the final networks: ``seed<n>_<k>``; comparable between cases of one seed only.
+
+    ``kind`` is ``frozen`` for the cases whose keys `unseen` holds, which the final networks have not seen, and
+    ``apparent`` for those that taught them.
+    """
     x, found = model.inputs(subjects, crops)
     have = found.present
     outputs = model.outputs(model.rows(x[have], found))
@@ -132,6 +136,8 @@ def deep_features(model: NetworkModel, subjects: pd.DataFrame, crops: pd.DataFra
         for k in range(out["features"].shape[1])
     }
     keys = subjects.reset_index(drop=True).loc[have, KEYS].reset_index(drop=True)
+    new = pd.MultiIndex.from_frame(keys).isin(pd.MultiIndex.from_frame(unseen[KEYS]))
+    keys["kind"] = np.where(new, ScoreKind.FROZEN.value, ScoreKind.APPARENT.value)
     return pd.concat([keys, pd.DataFrame(named).astype("float64")], axis=1)
 
 

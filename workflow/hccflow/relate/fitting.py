@@ -121,11 +121,11 @@ def learn(
     components: dict[str, Components] = {}
     for name, spec in settings["signatures"].items():
         if "components" in spec:
-            table = matching_features(features[name], spec["features"], f"signature {name}")
+            table = matching_features(features[name], spec["features"], f"signature {name}", apparent=True)
             table = table[table.index.isin(cases)].dropna(how="all")
             components[name] = fit_components(table, spec["components"], f"signature {name}")
             record(f"components {name}", table.index.get_level_values("subject"), components[name].detail)
-    signatures = signature_table(settings["signatures"], scores, features, components, cases)
+    signatures = signature_table(settings["signatures"], scores, features, components, cases, apparent=True)
     scale: dict[str, tuple[float, float]] = {}
     for name in signatures:
         known = signatures[name].dropna()
@@ -137,7 +137,8 @@ def learn(
         record(f"scale {name}", known.index.get_level_values("subject"), f"mean {known.mean():.6g}, sd {sd:.6g}")
     frozen = Frozen(components, scale, {})
     if histology is not None:
-        standard = frozen.standardised(signatures)
+        unseen = signature_table(settings["signatures"], scores, features, components, cases)
+        standard = frozen.standardised(unseen)
         for target in histology:
             for name in standard:
                 both = pairs(standard[name], histology[target])

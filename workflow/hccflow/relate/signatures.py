@@ -42,19 +42,25 @@ def unseen_scores(predictions: pd.DataFrame, endpoint: str | None = None) -> pd.
     return score.astype(float).groupby([table["subject"], table["session"]]).mean()
 
 
-def matching_features(table: pd.DataFrame, patterns: list[str], where: str) -> pd.DataFrame:
+def matching_features(table: pd.DataFrame, patterns: list[str], where: str, *, apparent: bool = False) -> pd.DataFrame:
     """Feature columns that a shell pattern names, in the table's order; index ``subject, session``.
+
+    Rows of kind ``apparent``, of cases that taught the network whose features they are, are left out unless `apparent`:
+    they may teach components and scales, and are nobody's signature.
 
     Raises
     ------
     TableError
         No column matches, or a case stands twice.
     """
-    names = [n for n in table.columns if n not in ("cohort", *CASE) and any(fnmatchcase(n, p) for p in patterns)]
+    own = ("cohort", "kind", *CASE)
+    names = [n for n in table.columns if n not in own and any(fnmatchcase(n, p) for p in patterns)]
     if not names:
         raise TableError("no feature matches", where=where, expected=", ".join(patterns))
     if table.duplicated([c for c in ("cohort", *CASE) if c in table]).any():
         raise TableError("a case stands twice", where=where, expected="one row per subject and session")
+    if "kind" in table and not apparent:
+        table = table[table["kind"] != ScoreKind.APPARENT.value]
     indexed = table.assign(session=table["session"].fillna("") if "session" in table else "").set_index(CASE)
     return indexed[names].astype(float)
 
@@ -140,6 +146,8 @@ def signature_table(
     features: Mapping[str, pd.DataFrame],
     frozen: Mapping[str, Components],
     cases: pd.MultiIndex,
+    *,
+    apparent: bool = False,
 ) -> pd.DataFrame:
     """Signatures of the enrolled cases.
 
@@ -155,6 +163,8 @@ def signature_table(
         Signature -> components, for those that have them.
     cases : pandas.MultiIndex
         ``subject, session`` of the enrolled cases.
+    apparent : bool
+        Also for cases that taught a network whose deep features are asked for: to learn a scale from them.
 
     Returns
     -------
@@ -166,7 +176,7 @@ def signature_table(
         if "model" in spec:
             part = unseen_scores(scores[spec["model"]], spec.get("endpoint")).to_frame(name)
         else:
-            table = matching_features(features[name], spec["features"], f"signature {name}")
+            table = matching_features(features[name], spec["features"], f"signature {name}", apparent=apparent)
             columns = names_of(name, spec, table)
             values = frozen[name].project(table) if "components" in spec else table.to_numpy()
             part = pd.DataFrame(values, index=table.index, columns=columns)
