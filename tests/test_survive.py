@@ -572,6 +572,39 @@ def test_events_at_one_time_only_make_no_nomogram_and_hide_no_curve(tmp_path: Pa
     assert (out / "figures" / "km_os_ext_good.svg").is_file()
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"covariates": ["time_days"]}, "cannot be a covariate"),
+        ({"covariates": ["score"]}, "cannot be a covariate"),
+        ({"covariates": ["age", "age"]}, "stands twice"),
+        ({"level": 95}, "'level' is out of range"),
+        ({"ridge": -1}, "'ridge' is out of range"),
+        ({"tau": 0}, "'tau' is out of range"),
+        ({"times": [-5]}, "'times' is a number"),
+        ({"cut": {"good": float("nan")}}, "'cut.good' is a number"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(config: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_settings(config, where="--config")
+
+
+def test_a_category_that_is_no_level_is_refused_and_one_alone_is_constant() -> None:
+    with pytest.raises(ConfigError, match="not among its levels"):
+        analyse(make_table(), Settings(covariates=["stage"], levels={"stage": ["A", "B"]}))
+    metrics = analyse(make_table().assign(stage="A"), Settings(covariates=["stage"])).metrics
+    assert "constant" in one(metrics, "cox_hr", model="good", group="stage=A", comparator="clinical")["reason"]
+
+
+def test_a_hazard_ratio_too_small_for_a_number_is_empty() -> None:
+    table = make_table(n=40).assign(event=1)
+    table["risk"] = table["time_days"] * 1e-4
+    row = one(analyse(table, Settings()).metrics, "firth_hr", model="good", group="score", comparator="univariable")
+    assert pd.isna(row["value"])
+    assert "beyond the range of numbers" in row["reason"]
+
+
 def test_an_absurd_score_is_refused() -> None:
     table = make_table()
     with pytest.raises(TableError, match="absurd number"):

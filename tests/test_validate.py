@@ -450,3 +450,12 @@ def test_long_names_are_broken_and_nothing_is_lost():
         broken = wrapped(text, 20)
         assert broken.replace("\n", "").replace(" ", "") == text.replace(" ", "")
         assert all(len(line) <= 21 for line in broken.split("\n")) or " " not in text
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, 50])
+def test_a_threshold_that_is_no_probability_is_refused_where_scores_are(threshold: float) -> None:
+    table = predictions()
+    with pytest.raises(ConfigError, match="is no probability, but its scores are"):
+        validate(table, {"clinical": threshold}, [], FAST)
+    risks = table.rename(columns={"y_prob": "risk"})
+    assert not validate(risks, {"clinical": threshold}, [], FAST).metrics.empty

@@ -126,11 +126,10 @@ def _check(table: pd.DataFrame, settings: Settings) -> None:
             )
     if not {"y_prob", "risk"} & set(table.columns):
         raise TableError("no scores", expected="a column y_prob or risk", found=", ".join(table.columns))
-    for name in [*settings.covariates, *settings.strata]:
-        if name not in table:
-            raise ConfigError(
-                f"column '{name}' is not in the table", where="covariates", found=", ".join(table.columns)
-            )
+    for where, names in (("covariates", settings.covariates), ("strata", settings.strata)):
+        for name in names:
+            if name not in table:
+                raise ConfigError(f"column '{name}' is not in the table", where=where, found=", ".join(table.columns))
     for name in settings.cut:
         if name not in set(table["model"]):
             raise ConfigError(
@@ -205,8 +204,14 @@ def design(frame: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, dict[
             raise ConfigError("a transform needs a numeric covariate", where=f"transforms.{name}")
         text = cells.map(lambda v: "" if pd.isna(v) else str(v))
         known = settings.levels.get(name) or sorted(set(text) - {""})
+        if other := sorted(set(text) - {"", *known}):
+            raise ConfigError(
+                f"'{name}' has a category that is not among its levels", where=f"levels.{name}",
+                expected=", ".join(known), found=", ".join(other), todo="name every category, the reference first",
+            )  # fmt: skip
         terms[name] = []
-        for value in known[1:]:
+        # Of one category only, its constant column says why it has no estimate.
+        for value in known[1:] or known:
             columns[f"{name}={value}"] = np.where(text == "", np.nan, (text == value).astype(float))
             terms[name].append(f"{name}={value}")
     return pd.DataFrame(columns, index=frame.index), {name: cols for name, cols in terms.items() if cols}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -53,6 +54,13 @@ class Settings:
     level: float = 0.95
 
 
+#: Columns of the table that are no covariates, and names that the analysis gives to the score and its groups.
+RESERVED = (
+    "study", "endpoint", "cohort", "model", "subject", "session", "kind", "repeat", "fold", "y_true", "y_prob", "risk",
+    "time_days", "event", "entry_days", "horizon_days", "threshold", "score", "high", "time", "entry",
+)  # fmt: skip
+
+
 def read_settings(values: Mapping[str, Any], *, where: object) -> Settings:
     """Check the settings of an analysis by hand (the keys of `Settings`) and fill in defaults.
 
@@ -72,7 +80,13 @@ def read_settings(values: Mapping[str, Any], *, where: object) -> Settings:
     given = {key: value for key, value in values.items() if value is not None}
     for key in ("covariates", "times", "strata"):
         given[key] = _listed(given.get(key, []), key, where)
-    given["times"] = [_number(t, "times", where) for t in given["times"]]
+    given["times"] = [_number(t, "times", where, low=0.0) for t in given["times"]]
+    for name in given["covariates"]:
+        if name in RESERVED or given["covariates"].count(name) > 1:
+            raise ConfigError(
+                f"'{name}' cannot be a covariate" if name in RESERVED else f"covariate '{name}' stands twice",
+                where=where, expected="each a column of its own, none with a name of the schema predictions",
+            )  # fmt: skip
     cut = given.get("cut", {})
     if not isinstance(cut, Mapping):
         raise ConfigError("a cut for each model", where=f"{where}, cut", expected="{model: value}", found=cut)
@@ -80,9 +94,12 @@ def read_settings(values: Mapping[str, Any], *, where: object) -> Settings:
         str(model): _number(value, f"cut.{model}", where) for model, value in cut.items() if value is not None
     }
     check_transforms(given.get("transforms", {}), given["covariates"], where)
-    for key in ("tau", "ridge", "level"):
+    for key, above, below in (("tau", 0.0, math.inf), ("ridge", 0.0, math.inf), ("level", 0.0, 1.0)):
         if key in given:
             given[key] = _number(given[key], key, where)
+            if not above < given[key] < below:
+                limits = f"above {above:g}" + (f" and below {below:g}" if below < math.inf else "")
+                raise ConfigError(f"'{key}' is out of range", where=where, expected=limits, found=given[key])
     for key, allowed in (("ties", ("efron", "breslow")), ("conf_type", ("log", "log-log", "plain"))):
         if key in given and given[key] not in allowed:
             raise ConfigError(f"unknown {key}", where=where, expected=" or ".join(allowed), found=given[key])
@@ -106,7 +123,8 @@ def _listed(value: Any, key: str, where: object) -> list[Any]:
     return value
 
 
-def _number(value: Any, key: str, where: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"'{key}' is a number", where=where, found=value)
+def _number(value: Any, key: str, where: object, low: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < low:
+        expected = "a finite number" + (f", at least {low:g}" if math.isfinite(low) else "")
+        raise ConfigError(f"'{key}' is a number", where=where, expected=expected, found=value)
     return float(value)

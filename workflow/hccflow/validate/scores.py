@@ -114,6 +114,12 @@ def collect(
                 todo=f"did you mean '{near[0]}'?" if near else None,
             )
     probabilities = table.groupby(["endpoint", "model"])["y_prob"].agg(lambda s: bool(s.notna().any())).to_dict()
+    for (_, name), probability in probabilities.items():
+        if probability and name in thresholds and not 0 <= thresholds[name] <= 1:
+            raise ConfigError(
+                f"the threshold of '{name}' is no probability, but its scores are", where="--thresholds",
+                expected="0 to 1, on the scale of y_prob", found=thresholds[name],
+            )  # fmt: skip
     sets = []
     for key, part in table.groupby(["endpoint", "cohort", "model"], sort=True):
         endpoint, cohort, model = map(str, key)
