@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/biology.smk"
 include: "workflow/rules/variants.smk"
 
 

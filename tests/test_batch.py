@@ -49,6 +49,14 @@ def test_every_case_has_a_row(tmp_path: Path, jobs: int) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["batch-01", "batch-01.tsv"]
 
 
+def test_a_number_that_only_some_cases_have_stays_whole(tmp_path: Path) -> None:
+    run(tmp_path, lambda case, folder: {"fold": 3 if case.subject == "A1" else None, "size": 2.0})
+    lines = (tmp_path / "batch-01.tsv").read_text(encoding="utf-8").splitlines()
+    names = lines[0].split("\t")
+    cells = [dict(zip(names, line.split("\t"), strict=True)) for line in lines[1:]]
+    assert [(cell["fold"], cell["size"]) for cell in cells] == [("3", "2.0"), *[("", "2.0")] * 3]
+
+
 class StopError(BaseException):
     """Stands for a kill: not an Exception, so nothing in the batch may swallow it."""
 

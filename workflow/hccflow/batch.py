@@ -97,7 +97,7 @@ def run_batch(
     first = ["cohort", "subject", "session", "status", "reason"]
     table = pd.DataFrame(rows)
     columns = first + [c for c in table.columns if c not in (*first, "digest")] + ["digest"]
-    whole = [c for c in table.select_dtypes("float64") if all(isinstance(row.get(c, 0), int) for row in rows)]
+    whole = [c for c in table.select_dtypes("float64") if all(isinstance(row.get(c), int | None) for row in rows)]
     table = table.astype(dict.fromkeys(whole, "Int64"))  # a count stays a count beside a case that has none
     table = table.reindex(columns=columns).sort_values(first[:3], kind="stable")
     if folder.exists():

@@ -152,44 +152,5 @@ def batches(pattern):
     )
 
 
-def signature_sources(kind):
-    """Models (or regions of interest, or networks) from which the stage relate takes its signatures."""
-    return list(dict.fromkeys(s[kind] for s in RELATE.get("signatures", {}).values() if kind in s))
-
-
-def signature_features(names):
-    """Tables of features from which the stage relate takes signatures of cohorts."""
-    deep = [
-        f"<results>/validate/{c}/{n}.features.tsv"
-        for c in names
-        if c in IMAGE_COHORTS
-        for n in signature_sources("network")
-    ]
-    return [
-        *(f"<results>/extract/{c}/roi-{roi}/features.tsv" for c in names for roi in signature_sources("roi")),
-        *deep,
-    ]
-
-
-def cohort_signature_features(wildcards):
-    return signature_features([wildcards.cohort])
-
-
-def laboratory_tables(names):
-    """What was measured beside the images of cohorts, where it was: expression, histology, imported features."""
-    tables = [RELATE[part]["table"] for part in ("genes", "histology") if part in RELATE]
-    folders = [STUDY.cohorts[name].folder for name in names]
-    return [str(f / t) for f in folders for t in [*tables, *signature_sources("table")] if (f / t).is_file()]
-
-
-def cohort_laboratory_tables(wildcards):
-    return laboratory_tables([wildcards.cohort])
-
-
-def gene_sets():
-    """The file of gene sets, for a study that names one."""
-    return [str(STUDY.data / RELATE["genes"]["sets"])] if "sets" in RELATE.get("genes", {}) else []
-
-
 def folder_of_cohort(wildcards):
     return str(STUDY.cohorts[wildcards.cohort].folder)

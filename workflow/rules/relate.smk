@@ -43,8 +43,8 @@ rule relate:
             signing=signature_sources("model"),
             allow_missing=True,
         ),
-        features=cohort_signature_features,
-        tables=cohort_laboratory_tables,
+        features=of_cohort(signature_features),
+        tables=of_cohort(laboratory_tables),
         sets=gene_sets(),
     output:
         metrics="<results>/relate/{cohort}/metrics.tsv",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def explain_cohort(
                     "randomised_correlation": result.randomised_correlation, "reason": result.reason,
                 })  # fmt: skip
         name = case_file(case["subject"], case["session"], "cam", desc=case["chosen"], ext=".png").name
-        _draw(row, results, case, out / name)
+        _draw(row, found.channels, results, case, out / name)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     write_table(table, out / "cam.tsv", sort_by=["chosen", *KEYS, "endpoint", "method"])
     return table
@@ -150,7 +150,13 @@ def _judge(train: Path, case: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _draw(row: Rows, results: Mapping[tuple[str, str], Explanation], case: Mapping[str, Any], path: Path) -> None:
+def _draw(
+    row: Rows,
+    channels: Sequence[str],
+    results: Mapping[tuple[str, str], Explanation],
+    case: Mapping[str, Any],
+    path: Path,
+) -> None:
     """One picture: every channel in the slice with most of the region, its outline, and the maps over the first one."""
     import matplotlib as mpl
 
@@ -160,7 +166,7 @@ def _draw(row: Rows, results: Mapping[tuple[str, str], Explanation], case: Mappi
     mask = row.masks[0, 0].cpu().numpy() > 0.5
     k = int(mask.sum(axis=(1, 2)).argmax())
     images = row.images[0].cpu().numpy()
-    titles = [f"channel {channel + 1}" for channel in range(len(images))]
+    titles = list(channels) or [f"channel {channel + 1}" for channel in range(len(images))]
     several = len({head for head, _ in results}) > 1
     for (head, method), result in results.items():
         energy = "undefined" if result.energy_in_mask is None else f"{result.energy_in_mask:.2f}"
