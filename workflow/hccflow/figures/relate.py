@@ -212,11 +212,12 @@ def _heatmap(picture: GenePicture, title: str, path: Path) -> Path:
     grid.set_height_ratios([1, max(len(best) / 3.5, 2)])
     axes[0].bar(np.arange(len(order)), picture.signature.loc[order], width=0.9, color=GREY)
     axes[0].set(xlim=(-0.5, len(order) - 0.5), xticks=[], title=title)
-    axes[0].set_ylabel("Signature, SD", fontsize=6)
+    axes[0].set_ylabel("SD", fontsize=6)
     axes[0].tick_params(labelsize=6)
-    image = axes[1].imshow(z, aspect="auto", cmap="RdBu_r", vmin=-2.5, vmax=2.5, interpolation="nearest")
+    # Lightness rises with expression: a map that is dark at both ends says nothing in grey.
+    image = axes[1].imshow(z, aspect="auto", cmap="cividis", vmin=-2.5, vmax=2.5, interpolation="nearest")
     axes[1].set_yticks(range(len(best)), best["gene"], fontsize=5)
-    axes[1].set(xticks=[], xlabel="Patients by rising signature")
+    axes[1].set(xticks=[], xlabel="Patients by rising signature (bars above)")
     for row, value in enumerate(best["rho"]):
         axes[1].annotate(f"{value:.2f}", (1.01, row), xycoords=("axes fraction", "data"), fontsize=5, va="center")
     bar = figure.colorbar(image, ax=axes[1], location="bottom", shrink=0.5, aspect=30, pad=0.02)

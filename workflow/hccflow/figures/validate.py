@@ -246,7 +246,9 @@ def subgroups(rows: pd.DataFrame, columns: Labels) -> Figure:
     for variable, part in grouped.groupby(grouped["group"].str.split("[=<>]", regex=True).str[0], sort=True):
         name = str(variable)
         known = name in tests and pd.notna(tests[name])
-        lines.append((columns.get(name, name) + (f" (interaction p = {tests[name]:.2g})" if known else ""), None))
+        lines.append(
+            (columns.get(name, name.capitalize()) + (f" (interaction p = {tests[name]:.2g})" if known else ""), None)
+        )
         for _, row in part.iterrows():
             value = row["group"][len(name) :].removeprefix("=").replace(">=", "\u2265 ").replace("<", "< ")
             lines.append((f"    {value}", row))
@@ -319,7 +321,7 @@ def case_mix(table: pd.DataFrame, columns: Labels) -> Figure:
         axes.axvline(x, color=GREY, linewidth=0.7, linestyle="--")
     axes.plot(shown["value"], place, "o", color=COLOURS[0], markersize=4)
     reach = max(0.3, float(shown["value"].abs().max()) * 1.1)
-    axes.set(xlim=(-reach, reach), ylim=(len(shown) - 0.5, -0.5), xlabel="Standardised difference from development")
+    axes.set(xlim=(-reach, reach), ylim=(len(shown) - 0.5, -0.5), xlabel="Standardised difference\nfrom development")
     axes.set_yticks(place, [columns.get(name, name) for name in shown["group"]])
     axes.grid(axis="y", linewidth=0.3)
     return figure
