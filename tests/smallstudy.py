@@ -121,6 +121,10 @@ class SmallStudy:
         self.dvc("add", "--quiet", *images)
         self.commit("The study")
 
+    def twin(self, folder: Path) -> SmallStudy:
+        """Copy the study with the times of its files, by which Snakemake knows its outputs."""
+        return SmallStudy(shutil.copytree(self.folder, folder, symlinks=True))
+
     def write_cohort(self, name: str, letter: str, size: int, batches: int) -> None:
         """Write the tables and images of one cohort."""
         rng = np.random.default_rng(size)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hccflow.errors import ConfigError
+from hccflow.errors import ConfigError, EngineError
 from hccflow.orchestration.stages import COMMANDS, EACH, PARAMETERS, RULES, code_files, dvc_place, dvc_text
-from hccflow.orchestration.state import check_links
+from hccflow.orchestration.state import DVC_STAGE, check_links, record_of, refuse_unsettled
 from hccflow.study import load_study
 from mockstudy import ROOT, changed, default_config, write_mock
 
@@ -123,6 +126,30 @@ def test_a_cache_of_links_is_refused_with_the_reason(
         check_links()
     (tmp_path / ".dvc" / file).write_text("[cache]\n    type = reflink,copy\n", encoding="utf-8")
     check_links()
+
+
+def test_dvc_never_records_a_result_that_no_job_here_has_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(DVC_STAGE, raising=False)
+    made = Path("freeze.json")
+    made.write_text("made", encoding="utf-8")
+    lock = {"stages": {"train@a": {"outs": [{"path": made.name, "md5": hashlib.md5(b"made").hexdigest()}]}}}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    record = record_of(made.name)
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"endtime": made.stat().st_mtime}), encoding="utf-8")
+    arguments = ([made.name], Path("dvc.yaml"), "hccflow settle")
+    refuse_unsettled(*arguments)
+    later = made.stat().st_mtime + 60
+    os.utime(made, (later, later))
+    with pytest.raises(EngineError, match="come from DVC"):
+        refuse_unsettled(*arguments)
+    made.write_text("edited", encoding="utf-8")
+    os.utime(made, (later, later))
+    refuse_unsettled(*arguments)  # for Snakemake alone it is a new result
+    monkeypatch.setenv(DVC_STAGE, "train@a")
+    with pytest.raises(EngineError, match="changed after its job had made it"):
+        refuse_unsettled(*arguments)
 
 
 def test_this_repository_has_a_safe_cache(monkeypatch: pytest.MonkeyPatch) -> None:

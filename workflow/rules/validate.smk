@@ -1,8 +1,9 @@
-# Frozen models on every cohort; each look at an external cohort goes to the ledger.
+# Frozen models on every cohort; each look at an external cohort goes to the ledger. freeze.json holds the digests of the
+# model's files: a model that was trained again to the same bytes is judged no second time.
 rule predict:
     input:
         freeze="<results>/train/{model}/freeze.json",
-        model="<results>/train/{model}/model",
+        model=ancient("<results>/train/{model}/model"),
         predictions="<results>/train/{model}/predictions.tsv",
         subjects="<results>/enrol/{cohort}/subjects.tsv",
         features=cohort_features,

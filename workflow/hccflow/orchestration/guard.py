@@ -1,4 +1,4 @@
-"""What stops Snakemake before it starts: links in DVC's cache, and results that DVC has just brought."""
+"""What stops Snakemake before it starts: links in DVC's cache, results that DVC has brought or somebody has changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hccflow.study import Study
 
 
 def guard(study: Study, config_file: Path) -> None:
-    """Refuse to start on unsafe links or unsettled results; reads a few small files.
+    """Refuse to start on unsafe links, unsettled or, under DVC, changed results; reads a few small files.
 
     Raises
     ------

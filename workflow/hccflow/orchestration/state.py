@@ -2,8 +2,8 @@
 
 Snakemake keeps one JSON record for each output in ``.snakemake/metadata``, named by the base64 of its path; its
 ``endtime`` is the file's own time. DVC keeps the digest of each output in ``dvc.lock``, the list of a folder's files
-in its cache. A file that lies there as DVC recorded it, while Snakemake has no record of it or one of another time, was
-brought by DVC.
+in its cache. A file of which Snakemake has no record, or one of another time, was brought by DVC where it is as DVC
+recorded it; otherwise somebody has changed it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from hccflow.errors import ConfigError, EngineError
 UNSAFE_LINKS = ("symlink", "hardlink")
 #: Longest name of a part of a record's path, as Snakemake cuts it.
 MAX_NAME = 255
+#: Set by DVC for the command of a stage.
+DVC_STAGE = "DVC_STAGE"
 #: Seconds by which a network file system may change a file's time.
 TOLERANCE_S = 2.0
 
@@ -76,8 +78,8 @@ def recorded_outputs(stages: Path) -> dict[str, dict[str, Any]]:
     return {out["path"]: out for stage in document.get("stages", {}).values() for out in stage.get("outs", [])}
 
 
-def pulled(paths: Iterable[str], stages: Path) -> Iterator[str]:
-    """Those of the outputs that DVC has put there and Snakemake knows nothing of.
+def strange(paths: Iterable[str], stages: Path) -> Iterator[tuple[str, bool]]:
+    """Those of the outputs that DVC has on record and no job here has made as they lie there.
 
     Parameters
     ----------
@@ -85,13 +87,18 @@ def pulled(paths: Iterable[str], stages: Path) -> Iterator[str]:
         Outputs of rules (files), as Snakemake names them.
     stages : Path
         The study's file of DVC stages.
+
+    Yields
+    ------
+    tuple of (str, bool)
+        The output, and whether its bytes are those that DVC has on record: then DVC has put it there.
     """
-    strange = [path for path in paths if Path(path).is_file() and _unknown(path)]
-    outputs = recorded_outputs(stages) if strange else {}
-    for path in strange:
+    unknown = [path for path in paths if Path(path).is_file() and _unknown(path)]
+    outputs = recorded_outputs(stages) if unknown else {}
+    for path in unknown:
         recorded = _recorded_md5(path, outputs)
-        if recorded and hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest() == recorded:
-            yield path
+        if recorded:
+            yield path, hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest() == recorded
 
 
 def _unknown(path: str) -> bool:
@@ -119,16 +126,24 @@ def _recorded_md5(path: str, outputs: dict[str, dict[str, Any]]) -> str:
 
 
 def refuse_unsettled(paths: Iterable[str], stages: Path, settle: str) -> None:
-    """Stop before anything is computed again that DVC has just brought.
+    """Stop before anything is computed again that DVC has just brought, or recorded that somebody has changed.
+
+    Snakemake takes a changed result for a new one and runs what follows. DVC enters the stage that should have made it,
+    where Snakemake has nothing to do, and would then write the strange bytes into ``dvc.lock`` as that stage's.
 
     Raises
     ------
     EngineError
-        One line: run settle.
+        One line: run settle, or put the result back.
     """
-    first = next(iter(pulled(paths, stages)), None)
-    if first is not None:
-        raise EngineError(
-            "these results come from DVC and Snakemake does not know them yet", where=first,
-            todo=f"{settle} (seconds), or remove the study's results to compute all of it again",
-        )  # fmt: skip
+    for path, as_recorded in strange(paths, stages):
+        if as_recorded:
+            raise EngineError(
+                "these results come from DVC and Snakemake does not know them yet", where=path,
+                todo=f"{settle} (seconds), or remove the study's results to compute all of it again",
+            )  # fmt: skip
+        if DVC_STAGE in os.environ:
+            raise EngineError(
+                "this result was changed after its job had made it, and DVC would record it as made here", where=path,
+                todo=f"dvc checkout --force, then {settle}; or remove it, and its job makes it again",
+            )  # fmt: skip
