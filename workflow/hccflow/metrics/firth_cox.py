@@ -62,13 +62,12 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
         without = maximise(
             likelihood.at, np.where(every & (np.arange(every.size) != j), best.beta, 0.0), _but(j, every.size)
         )
-        missing = [
-            text for text, value in (("below", low), ("above", high), ("to 0, so no p", without)) if value is None
-        ]
+        known = {"below": low is not None, "above": high is not None, "to 0, so no p": without is not None}
+        missing = [text for text, found in known.items() if not found]
         reason = f"the profile likelihood cannot be followed {', '.join(missing)}" if missing else ""
         p = None if without is None else float(stats.chi2.sf(max(2 * (best.value - without.value), 0.0), 1))
-        limits = [None if v is None else float(v / scale[j]) for v in (low, high)]
-        out[name] = Estimate(float(best.beta[j] / scale[j]), *limits, METHOD, p, **count, reason=reason)
+        below, above = (None if v is None else float(v / scale[j]) for v in (low, high))
+        out[name] = Estimate(float(best.beta[j] / scale[j]), below, above, METHOD, p, **count, reason=reason)
     return out
 
 

@@ -113,9 +113,10 @@ def collect(
                 expected=", ".join(models),
                 todo=f"did you mean '{near[0]}'?" if near else None,
             )
-    probabilities = table.groupby(["endpoint", "model"])["y_prob"].agg(lambda s: bool(s.notna().any())).to_dict()
-    for (_, name), probability in probabilities.items():
-        if probability and name in thresholds and not 0 <= thresholds[name] <= 1:
+    scored = table[table["y_prob"].notna()]
+    probabilities = set(zip(scored["endpoint"], scored["model"], strict=True))
+    for name in scored["model"].unique():
+        if name in thresholds and not 0 <= thresholds[name] <= 1:
             raise ConfigError(
                 f"the threshold of '{name}' is no probability, but its scores are", where="--thresholds",
                 expected="0 to 1, on the scale of y_prob", found=thresholds[name],
@@ -123,7 +124,8 @@ def collect(
     sets = []
     for key, part in table.groupby(["endpoint", "cohort", "model"], sort=True):
         endpoint, cohort, model = map(str, key)
-        sets.append(_score_set(part, endpoint, cohort, model, probabilities[endpoint, model], thresholds.get(model)))
+        probability = (endpoint, model) in probabilities
+        sets.append(_score_set(part, endpoint, cohort, model, probability, thresholds.get(model)))
     return sets
 
 
