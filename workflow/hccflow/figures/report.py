@@ -158,7 +158,8 @@ def flow_diagram(steps: Sequence[str], flows: Sequence[Flow], *, unit: str = "pa
     """
     gutter, column, box_width, row = 250, 190, 128, 50
     width = gutter + column * len(flows)
-    top = 52
+    heads = [textwrap.wrap(flow.title, 23, max_lines=2, placeholder=" …") for flow in flows]
+    top = 36 + 16 * max(len(head) for head in heads)
     first = top + 46 + 18
     end = first + row * len(steps) + 12
     uses = max(len(flow.uses) for flow in flows)
@@ -178,9 +179,9 @@ def flow_diagram(steps: Sequence[str], flows: Sequence[Flow], *, unit: str = "pa
     for j, flow in enumerate(flows):
         left = float(gutter + column * j)
         spine = left + box_width / 2 - 16
-        title = textwrap.shorten(flow.title, 26, placeholder=" …")
-        canvas.text(left, 18, title, size=13, weight=600)
-        canvas.text(left, 36, flow.role, size=12, colour=MUTED)
+        for k, line in enumerate(heads[j]):
+            canvas.text(left, 18 + 16 * k, line, size=13, weight=600)
+        canvas.text(left, top - 16, flow.role, size=12, colour=MUTED)
         canvas.box(left, top, box_width - 32, 46, fill="#ffffff")
         canvas.text(spine, top + 29, f"{flow.n_in:,}", size=17, anchor="middle", weight=600)
         canvas.arrow(spine, top + 46, end)
