@@ -43,7 +43,7 @@ def imaging(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFr
             paths = [path for path in args.features if path.parent.name == f"roi-{spec['roi']}"]
             features[name] = _joined(paths, "features.tsv", None)
         else:
-            # A cohort without images has no deep features, and one where nothing was measured no table: no signature.
+            # A cohort without images has no deep features, and one where nothing was measured no table.
             if "network" in spec:
                 paths = [path for path in args.features if path.name == f"{spec['network']}.features.tsv"]
             else:

@@ -79,7 +79,8 @@ def derive_endpoints(
             columns[name], reason = _horizon(participants, spec, endpoints)
         elif spec.get("source", "column") == "column":
             columns[name], reason = _column(participants, name, spec)
-        elif lesions is not None:  # demanded above
+        else:
+            assert lesions is not None  # demanded above
             readings[name] = read_responses(lesions, spec, where)
             made, reason = _from_readers(participants["subject"], name, spec, readings[name])
             columns.update(made)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from hccflow.figures.style import COLOURS, house_style, new_figure, save_figure
+from hccflow.figures.style import COLOURS, house_style, new_figure, number, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,12 +181,8 @@ def _running_sum(axes: Axes, rho: pd.Series, members: list[str], row: pd.Series)
         xlim=(0, len(total) + 1), ylim=(low - 0.2 * span, high + 0.05 * span), xlabel="Genes by falling correlation"
     )
     axes.set_ylabel("Running sum")
-    axes.set_title(f"{_short(row['set'])}: NES {_number(row['nes'])}, FDR {_p(row['fdr'])}", fontsize=7)
+    axes.set_title(f"{_short(row['set'])}: NES {number(row['nes'])}, FDR {_p(row['fdr'])}", fontsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _p(value: float) -> str:
@@ -206,10 +202,7 @@ def _heatmap(picture: GenePicture, title: str, path: Path) -> Path:
     order = picture.signature.sort_values(kind="stable").index
     z = picture.expression.loc[order, best["gene"]]
     z = ((z - z.mean()) / z.std()).T
-    figure, axes = new_figure(120, 25 + 2.9 * len(best), rows=2)
-    grid = axes[0].get_gridspec()
-    assert grid is not None
-    grid.set_height_ratios([1, max(len(best) / 3.5, 2)])
+    figure, axes = new_figure(120, 25 + 2.9 * len(best), rows=2, heights=[1, max(len(best) / 3.5, 2)])
     axes[0].bar(np.arange(len(order)), picture.signature.loc[order], width=0.9, color=GREY)
     axes[0].set(xlim=(-0.5, len(order) - 0.5), xticks=[], title=title)
     axes[0].set_ylabel("SD", fontsize=6)
@@ -243,7 +236,7 @@ def _histology(
         if np.isfinite(slope) and np.isfinite(intercept):
             ends = np.array([both["x"].min(), both["x"].max()])
             place.plot(ends, intercept + slope * ends, color=COLOURS[1])
-        told = f"ρ = {_number(rho)}, Holm p {_p(rows['p']['spearman_holm'])}"
+        told = f"ρ = {number(rho)}, Holm p {_p(rows['p']['spearman_holm'])}"
         place.set_title(told if np.isfinite(rho) else rows["reason"]["spearman"], fontsize=7)
     save_figure(figure, path)
     return path

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 mpl.use("Agg")
 
@@ -77,9 +79,17 @@ def legend_below(figure: Figure, axes: Axes, title: str = "", columns: int = 1) 
 
 
 def new_figure(
-    width_mm: float = 85, height_mm: float = 80, rows: int = 1, columns: int = 1
+    width_mm: float = 85,
+    height_mm: float = 80,
+    rows: int = 1,
+    columns: int = 1,
+    heights: Sequence[float] | None = None,
+    h_pad: float | None = None,
+    hspace: float | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure in the house style; 85 mm is one journal column, 175 mm two.
+
+    `heights` are the relative heights of the rows; `h_pad` (inches) and `hspace` are those of the constrained layout.
 
     Returns
     -------
@@ -90,8 +100,9 @@ def new_figure(
 
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(
-            rows, columns, figsize=(width_mm / 25.4, height_mm / 25.4), squeeze=False, layout="constrained"
-        )
+            rows, columns, figsize=(width_mm / 25.4, height_mm / 25.4), squeeze=False, height_ratios=heights,
+            layout=ConstrainedLayoutEngine(h_pad=h_pad, hspace=hspace),
+        )  # fmt: skip
     return figure, list(axes.flat)
 
 

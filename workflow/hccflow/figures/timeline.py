@@ -34,23 +34,18 @@ def figure_with_table(
     -------
     figure, panels, tables
     """
-    figure, axes = new_figure(width_mm, height_mm, rows=2, columns=panels)
-    grid = axes[0].get_gridspec()
-    assert grid is not None
-    grid.set_height_ratios([height_mm - 30, 3.2 * (len(groups) + 1.5)])
-    engine: Any = figure.get_layout_engine()
-    engine.set(h_pad=0.01, hspace=0.0)
+    heights = [height_mm - 30, 3.2 * (len(groups) + 1.5)]
+    figure, axes = new_figure(width_mm, height_mm, 2, panels, heights, h_pad=0.01, hspace=0.0)
     return figure, axes[:panels], axes[panels:]
 
 
-def time_axis(axes: Axes, last: float, most: int = 6) -> np.ndarray[Any, Any]:
-    """Set round ticks from 0 to the last time, and return them for the table."""
+def time_axis(axes: Axes, last: float, most: int = 6) -> None:
+    """Set round ticks from 0 to the last time."""
     ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 3, 5, 6, 10]).tick_values(0, last), float)
     ticks = ticks[(ticks >= 0) & (ticks <= last)]
     axes.set_xlim(-0.02 * last, 1.03 * last)
     axes.set_xticks(ticks)
     axes.set_xlabel("Time (days)")
-    return ticks
 
 
 def at_risk(table: Axes, curves: Mapping[str, pd.DataFrame], panel: Axes, *, names: bool = True) -> None:

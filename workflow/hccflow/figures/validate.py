@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import blended_transform_factory
 
 from hccflow.figures.style import (
@@ -156,10 +155,9 @@ def calibration(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, l
     parts = _models(table)
     columns = min(3, len(parts))
     lines = -(-len(parts) // columns)
-    figure, panels = new_figure(max(85, 58 * columns), 76 * lines + (6 if columns == 1 else 0), lines, columns)
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(h_pad=0.12)  # inches: the head of a panel keeps off the axis label above it
+    height = 76 * lines + (6 if columns == 1 else 0)
+    # Padded, so that the head of a panel keeps off the axis label above it.
+    figure, panels = new_figure(max(85, 58 * columns), height, lines, columns, h_pad=0.12)
     for axes, (name, part, style) in zip(panels, parts, strict=False):
         _calibration_panel(axes, part, style["color"])
         _spikes(axes, scores[scores["model"] == name])

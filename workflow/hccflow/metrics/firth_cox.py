@@ -52,16 +52,14 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
     if np.any(scale == 0) or np.linalg.matrix_rank(X - centre) < X.shape[1]:
         return {name: undefined("a covariate is constant, or a combination of others", **count) for name in names}
     likelihood = _Likelihood((X - centre) / scale, time, event)
-    every = np.ones(len(names), bool)
-    best = maximise(likelihood.at, np.zeros(len(names)), every)
+    best = maximise(likelihood.at, np.zeros(len(names)), np.ones(len(names), bool))
     if best is None:
         return {name: undefined(NO_FIT, **count) for name in names}
     out = {}
     for j, name in enumerate(names):
         low, high = (_limit(likelihood, best, j, level, side) for side in (-1, 1))
-        without = maximise(
-            likelihood.at, np.where(every & (np.arange(every.size) != j), best.beta, 0.0), _but(j, every.size)
-        )
+        others = _but(j, len(names))
+        without = maximise(likelihood.at, np.where(others, best.beta, 0.0), others)
         known = {"below": low is not None, "above": high is not None, "to 0, so no p": without is not None}
         missing = [text for text, found in known.items() if not found]
         reason = f"the profile likelihood cannot be followed {', '.join(missing)}" if missing else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from hccflow.errors import ConfigError
 from hccflow.models.encoding import TRANSFORMS
+from hccflow.tables import load_schema
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,8 @@ class Settings:
     level: float = 0.95
 
 
-#: Columns of the table that are no covariates, and names that the analysis gives to the score and its groups.
-RESERVED = (
-    "study", "endpoint", "cohort", "model", "subject", "session", "kind", "repeat", "fold", "y_true", "y_prob", "risk",
-    "time_days", "event", "entry_days", "horizon_days", "threshold", "score", "high", "time", "entry",
-)  # fmt: skip
+#: Names that the analysis gives to the score, its groups and the times.
+OWN_NAMES = ("score", "high", "time", "entry")
 
 
 def read_settings(values: Mapping[str, Any], *, where: object) -> Settings:
@@ -81,10 +79,11 @@ def read_settings(values: Mapping[str, Any], *, where: object) -> Settings:
     for key in ("covariates", "times", "strata"):
         given[key] = _listed(given.get(key, []), key, where)
     given["times"] = [_number(t, "times", where, low=0.0) for t in given["times"]]
+    reserved = {*load_schema("predictions")["properties"], *OWN_NAMES}
     for name in given["covariates"]:
-        if name in RESERVED or given["covariates"].count(name) > 1:
+        if name in reserved or given["covariates"].count(name) > 1:
             raise ConfigError(
-                f"'{name}' cannot be a covariate" if name in RESERVED else f"covariate '{name}' stands twice",
+                f"'{name}' cannot be a covariate" if name in reserved else f"covariate '{name}' stands twice",
                 where=where, expected="each a column of its own, none with a name of the schema predictions",
             )  # fmt: skip
     cut = given.get("cut", {})

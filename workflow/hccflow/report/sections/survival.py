@@ -55,18 +55,17 @@ def _summary(results: Results, found: pd.DataFrame) -> Table:
     """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself."""
     rows: list[Row] = []
     inside = bool((found["metric"] == WITHIN).any())
-    lines = [(group, model) for group, part in groups(found, KEYS[:2]) for (model,), _ in groups(part, KEYS[2:])]
-    for index, ((cohort, endpoint), model) in enumerate(lines):
-        if not index or lines[index - 1][0] != (cohort, endpoint):
-            rows.append(_heading(results, cohort, endpoint))
-        where = {"cohort": cohort, "endpoint": endpoint, "model": model}
-        logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
-        high = results.one("cox_hr", group="high", comparator="low", **where)
-        cells = [_count(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
-        cells.append(estimate(results.one("c_uno", **where)))
-        if inside:
-            cells.append(estimate(results.one(WITHIN, **where), absent="no scores of several folds"))
-        rows.append(Row([Cell(results.label("models", model)), *cells]))
+    for (cohort, endpoint), part in groups(found, KEYS[:2]):
+        rows.append(_heading(results, cohort, endpoint))
+        for (model,), _ in groups(part, KEYS[2:]):
+            where = {"cohort": cohort, "endpoint": endpoint, "model": model}
+            logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
+            high = results.one("cox_hr", group="high", comparator="low", **where)
+            cells = [_count(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
+            cells.append(estimate(results.one("c_uno", **where)))
+            if inside:
+                cells.append(estimate(results.one(WITHIN, **where), absent="no scores of several folds"))
+            rows.append(Row([Cell(results.label("models", model)), *cells]))
     span = level(results)
     columns = [
         "Model",
