@@ -434,6 +434,23 @@ def test_features_are_signatures_of_their_own_without_components() -> None:
         learn(settings, subjects, split, {}, {"deep": features}, None)
 
 
+def test_a_cohort_without_images_has_signatures_without_values() -> None:
+    subjects, split, features = development()
+    settings = {
+        "signatures": {
+            "deep": {"network": "net", "features": ["f*"], "components": 2},
+            "texture": {"table": "deep.tsv", "features": ["f1"]},
+        }
+    }
+    frozen, _ = learn(settings, subjects, split, {}, {"deep": features, "texture": features}, None)
+    nothing = pd.DataFrame(columns=["subject", "session"])
+    cases = pd.MultiIndex.from_tuples([("r1", ""), ("r2", "")], names=["subject", "session"])
+    empty = {"deep": nothing, "texture": nothing}
+    table = frozen.standardised(signature_table(settings["signatures"], {}, empty, frozen.components, cases))
+    assert list(table) == list(frozen.scale) == ["deep_pc1", "deep_pc2", "texture:f1"]
+    assert table.shape == (2, 3) and table.isna().all(axis=None)
+
+
 # histology -------------------------------------------------------------------------------------------------------
 
 

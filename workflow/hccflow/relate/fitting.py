@@ -40,10 +40,10 @@ class Frozen:
     lines: dict[str, Line]
 
     def standardised(self, signatures: pd.DataFrame) -> pd.DataFrame:
-        """Signatures in units of development; NaN throughout where development had no variation."""
+        """Signatures in units of development; NaN throughout where development had no variation, or the cohort none."""
         mean = pd.Series({name: values[0] for name, values in self.scale.items()})
         sd = pd.Series({name: values[1] for name, values in self.scale.items()})
-        return (signatures - mean[signatures.columns]) / sd[signatures.columns].where(sd > 0)
+        return (signatures.reindex(columns=mean.index) - mean) / sd.where(sd > 0)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

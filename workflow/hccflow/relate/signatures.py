@@ -46,7 +46,8 @@ def matching_features(table: pd.DataFrame, patterns: list[str], where: str, *, a
     """Feature columns that a shell pattern names, in the table's order; index ``subject, session``.
 
     Rows of kind ``apparent``, of cases that taught the network whose features they are, are left out unless `apparent`:
-    they may teach components and scales, and are nobody's signature.
+    they may teach components and scales, and are nobody's signature. A table without rows, of a cohort without images,
+    has no columns either.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def matching_features(table: pd.DataFrame, patterns: list[str], where: str, *, a
     """
     own = ("cohort", "kind", *CASE)
     names = [n for n in table.columns if n not in own and any(fnmatchcase(n, p) for p in patterns)]
-    if not names:
+    if not names and len(table):
         raise TableError("no feature matches", where=where, expected=", ".join(patterns))
     if table.duplicated([c for c in ("cohort", *CASE) if c in table]).any():
         raise TableError("a case stands twice", where=where, expected="one row per subject and session")
@@ -178,7 +179,7 @@ def signature_table(
         else:
             table = matching_features(features[name], spec["features"], f"signature {name}", apparent=apparent)
             columns = names_of(name, spec, table)
-            values = frozen[name].project(table) if "components" in spec else table.to_numpy()
-            part = pd.DataFrame(values, index=table.index, columns=columns)
+            values = frozen[name].project(table) if "components" in spec and len(table) else table.to_numpy()
+            part = pd.DataFrame(values if len(table) else None, index=table.index, columns=columns, dtype=float)
         parts.append(part.reindex(cases))
     return pd.concat(parts, axis=1)
