@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hccflow.figures import nomogram, survive, validate
+from hccflow.figures.style import house_style
 from hccflow.report.page import breakable
 from hccflow.report.sections.images import is_wide
 from hccflow.survive import Settings, analyse
@@ -79,6 +82,42 @@ def test_a_legend_lies_on_no_axes(drawn: dict[str, Figure], tmp_path: Path) -> N
                 drawn_there = axes.texts if not axes.axison else [axes]
                 assert not any(box.overlaps(part.get_window_extent()) for part in drawn_there), name
         assert all(axes.get_legend() is None for axes in figure.axes), name
+
+
+@pytest.mark.parametrize("models", [1, 6])
+def test_nothing_is_cut_off_however_many_models_and_however_long_their_names(
+    models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: dict[str, Figure] = {}
+    for module in (survive, validate):
+        original = module.save_figure
+
+        def keep(figure: Figure, path: Path, original: Callable[[Figure, Path], None] = original) -> None:
+            original(figure, path)  # as the files are laid out
+            laid_out[path.name] = figure
+
+        monkeypatch.setattr(module, "save_figure", keep)
+    names = {f"m{k}": f"Model {k}, radiomics and a deep network on masks of nnU-Net" for k in range(models)}
+    table = pd.concat([follow_up(60).assign(model=name) for name in names])
+    labels = {
+        "os": "Overall survival since the first treatment",
+        "ext": "University hospital of a long name, phase two",
+    }
+    result = analyse(table, Settings(cut=dict.fromkeys(names, 0.0)))
+    survive.draw_all(result.metrics, result.curves, 0.95, tmp_path, {**labels, **names})
+    scores = table.assign(y_true=(table["event"] == 1).astype(float), y_prob=table["risk"].rank() / len(table))
+    judged = judge(scores.assign(endpoint="response of every lesion", cohort=labels["ext"]), {}, [], Options(draws=20))
+    validate.draw_all(judged.metrics, judged.curves, tmp_path, names, {})
+    assert {name.split("_")[0] for name in laid_out} >= {"km", "cif", "spline", "roc", "pr", "decision", "calibration"}
+    with house_style():  # sizes of fonts are relative to it
+        for name, figure in laid_out.items():
+            figure.dpi = 200  # as in the PNG
+            FigureCanvasAgg(figure).draw()
+            words = [*figure.texts, *figure.legends]
+            words += [part for axes in figure.axes for part in (axes.title, axes.xaxis.label)]
+            for part in words:
+                box = part.get_window_extent()
+                assert box.height < 1 or (box.y0 >= -1 and box.y1 <= figure.bbox.y1 + 1), (name, part)
 
 
 def test_one_labelled_level_of_events_also_where_models_scored_other_rows(

@@ -70,12 +70,13 @@ def limits_text(low: float, high: float) -> str:
 
 
 def legend_below(figure: Figure, axes: Axes, title: str = "", columns: int = 1) -> None:
-    """Legend under the axes, where no curve and no band can be."""
+    """Legend under the axes, where no curve and no band can be; the figure grows by its height."""
     handles, _ = axes.get_legend_handles_labels()
-    figure.legend(
+    legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2, title=title or None,
         title_fontsize=7, fontsize=7, frameon=False,
     )  # fmt: skip
+    figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
 
 
 def new_figure(
@@ -113,7 +114,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
-        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": "hccflow"})
-        figure.set_layout_engine("none")  # both files have one layout, which is worked out once
         figure.savefig(path.with_name(path.name + ".png"), metadata={"Software": None})
+        figure.set_layout_engine("none")  # both files have one layout, which is worked out once
+        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": "hccflow"})
     plt.close(figure)

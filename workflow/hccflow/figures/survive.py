@@ -142,7 +142,7 @@ def _km(
     interval: str,
 ) -> None:
     groups = groups_of(part)
-    figure, (axes,), (table,) = figure_with_table(85, 92 + 4 * len(groups), groups)
+    figure, (axes,), (table,) = figure_with_table(85, 60, groups)
     time_axis(axes, float(part["time_days"].max()) or 1.0)
     for group in groups:
         curve, series = part[part["group"] == group], SERIES[group]
@@ -180,7 +180,7 @@ def _cif(
     interval: str,
 ) -> None:
     groups = groups_of(part)
-    figure, panels, tables = figure_with_table(150, 82 + 4 * len(groups), groups, panels=2)
+    figure, panels, tables = figure_with_table(150, 54, groups, panels=2)
     last = float(part["time_days"].max()) or 1.0
     titles = {1: labels.get(where["endpoint"], where["endpoint"]) or "Event of interest", 2: "Competing event"}
     top = min(1.02, float(np.nanmax(part[["incidence", "ci_high"]].to_numpy())) + 0.04)
@@ -210,7 +210,7 @@ def _spline(
     labels: Mapping[str, str],
     interval: str,
 ) -> None:
-    figure, (axes,) = new_figure(85, 78)
+    figure, (axes,) = new_figure(85, 72)
     x = part["score"].to_numpy()
     axes.plot(x, part["hazard_ratio"], color=COLOURS[0])
     axes.fill_between(x, part["ci_low"], part["ci_high"], color=COLOURS[0], alpha=0.15, linewidth=0, label=interval)
@@ -235,7 +235,7 @@ def _over_time(
     part: pd.DataFrame, y: str, axis: str, path: Path, where: Mapping[str, str], labels: Mapping[str, str]
 ) -> None:
     several = part["model"].nunique() > 2
-    figure, (axes,) = new_figure(85, 68 + 4 * part["model"].nunique())
+    figure, (axes,) = new_figure(85, 68)
     for k, (model, curve) in enumerate(part.groupby("model", sort=True)):
         series = k % 6
         x = curve["time_days"].to_numpy()

@@ -26,16 +26,17 @@ def groups_of(part: pd.DataFrame) -> list[str]:
 
 
 def figure_with_table(
-    width_mm: float, height_mm: float, groups: list[str], panels: int = 1
+    width_mm: float, panel_mm: float, groups: list[str], panels: int = 1
 ) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Make a figure of panels side by side, each above the axes of its numbers at risk.
+    """Make a figure of panels of this height side by side, each above the axes of its numbers at risk.
 
     Returns
     -------
     figure, panels, tables
     """
-    heights = [height_mm - 30, 3.2 * (len(groups) + 1.5)]
-    figure, axes = new_figure(width_mm, height_mm, 2, panels, heights, h_pad=0.01, hspace=0.0)
+    heights = [panel_mm, 3.2 * (len(groups) + 1.5)]
+    words_mm = 16  # title and time axis
+    figure, axes = new_figure(width_mm, sum(heights) + words_mm, 2, panels, heights, h_pad=0.01, hspace=0.0)
     return figure, axes[:panels], axes[panels:]
 
 

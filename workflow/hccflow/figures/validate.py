@@ -113,7 +113,7 @@ def _title(axes: Axes, table: pd.DataFrame) -> None:
 def roc(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labels: Labels) -> Figure:
     """ROC curves of all models of a cohort, AUC with interval in the legend."""
     parts = _models(table)
-    figure, (axes,) = new_figure(85, 86 + 4 * len(parts))
+    figure, (axes,) = new_figure(85, 92)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7)
     for name, part, style in parts:
         text = _legend_text(labels.get(name, name), f"AUC {_value(rows, 'auc', name)}")
@@ -127,7 +127,7 @@ def roc(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labels: L
 def precision_recall(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labels: Labels) -> Figure:
     """Precision-recall steps of all models of a cohort; the level line is the share of events."""
     parts = _models(table)
-    figure, (axes,) = new_figure(85, 86 + 4 * len(parts))
+    figure, (axes,) = new_figure(85, 92)
     main = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()]
     main = main[main["model"].isin([name for name, *_ in parts])]
     # Models that scored other rows have another share of events: one band then says from where to where.
@@ -216,7 +216,7 @@ def decision(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labe
     """Decision curves of all models of a cohort; intervals are drawn for at most two models, the table has all."""
     own = table[table["strategy"] == "model"]
     parts = _models(own)
-    figure, (axes,) = new_figure(85, 76 + 4 * (len(parts) + 2))
+    figure, (axes,) = new_figure(85, 74)
     # Treat-all depends on the rows that a model scored; the model with most rows gives the line.
     widest = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()].sort_values("n")[
         "model"
