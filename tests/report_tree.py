@@ -194,6 +194,9 @@ def _validate(root: Path, cohort: str, config: dict[str, Any]) -> None:
         rows.append(Estimate(0.2, **count).row("brier", group="recalibrated", **where))
         rows.append(Estimate(0.71, 0.5, 0.86, "Wilson", **count).row("sensitivity", at=0.413, **where))
         rows.append(Estimate(0.66, 0.44, 0.83, "Wilson", **count).row("specificity", at=0.413, **where))
+        for name, value in (("tp", 6), ("fp", 3), ("fn", 3), ("tn", 9)):
+            cell = undefined("no threshold") if model == "size" else Estimate(value, **count)
+            rows.append(cell.row(name, at=0.413, **where))
         rows.append(Estimate(0.21, 0.15, 0.27, "bootstrap", **count).row("brier", **where))
         slope = (
             Estimate(0.88, -0.2, 1.7, "Wald", **count)

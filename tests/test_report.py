@@ -331,6 +331,13 @@ def test_undefined_is_a_dash_with_its_reason(tree: tuple[Path, dict[str, Any]]) 
     assert 'title="the scores separate the classes"' in page_of(*tree)
 
 
+def test_the_two_by_two_table_stands_beside_the_rates(tree: tuple[Path, dict[str, Any]]) -> None:
+    found = {b.name: b for b in section(*tree, "performance").blocks if isinstance(b, Table)}
+    table = found["performance_response"].frame().set_index(["group", "Model"])["TP / FP / FN / TN"]
+    assert table.xs("Clinical", level="Model").tolist() == ["6 / 3 / 3 / 9"] * 3
+    assert table.xs("Tumour size only", level="Model").tolist() == [""] * 3, "and the reason in the notes"
+
+
 def test_text_of_the_study_is_escaped(own: tuple[Path, dict[str, Any]]) -> None:
     root, settings = own
     settings["title"] = "<script>alert(1)</script>"

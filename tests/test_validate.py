@@ -74,6 +74,7 @@ NAMES = {
     "sensitivity": ("at_frozen_threshold", "sensitivity", "est"), "npv": ("at_frozen_threshold", "npv", "est"),
     "specificity": ("at_frozen_threshold", "specificity", "est"), "ppv": ("at_frozen_threshold", "ppv", "est"),
     "f1": ("at_frozen_threshold", "f1"), "mcc": ("at_frozen_threshold", "mcc"),
+    **{name: ("at_frozen_threshold", name.upper()) for name in ("tp", "fp", "fn", "tn")},
 }  # fmt: skip
 
 
@@ -239,6 +240,17 @@ def test_a_threshold_of_the_file_goes_before_the_column():
     table = predictions(threshold=0.5)
     assert one(validate(table, {}, [], FAST).metrics, "sensitivity", model="clinical")["at"] == 0.5
     assert one(validate(table, {"clinical": 0.3}, [], FAST).metrics, "sensitivity", model="clinical")["at"] == 0.3
+
+
+def test_the_four_counts_make_the_rates():
+    metrics = validate(predictions(), {"clinical": 0.3}, [], FAST).metrics
+    rows = {name: one(metrics, name, model="clinical") for name in ("tp", "fp", "fn", "tn", "sensitivity", "ppv")}
+    tp, fp, fn, tn = (rows[name]["value"] for name in ("tp", "fp", "fn", "tn"))
+    assert tp + fp + fn + tn == rows["tp"]["n"] and tp + fn == rows["tp"]["n_events"]
+    assert (tp / (tp + fn), tp / (tp + fp)) == (rows["sensitivity"]["value"], rows["ppv"]["value"])
+    assert rows["tp"]["at"] == 0.3 and pd.isna(rows["tp"]["ci_low"])
+    unset = one(validate(predictions(), {}, [], FAST).metrics, "fn", model="clinical")
+    assert pd.isna(unset["value"]) and unset["reason"] == one(metrics, "fn", model="radiomics")["reason"] != ""
 
 
 def test_repeats_are_averaged_and_shown_apart():

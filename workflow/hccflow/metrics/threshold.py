@@ -17,6 +17,9 @@ from scipy.stats import binomtest
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.inputs import check_binary, single_class
 
+#: The four counts of the two-by-two table.
+COUNTS = ("tp", "fp", "fn", "tn")
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -55,12 +58,14 @@ def proportion_interval(x: int, n: int, *, level: float = 0.95, method: str = "w
 
 
 def threshold_metrics(counts: Confusion, *, level: float = 0.95) -> dict[str, Estimate]:
-    """Sensitivity, specificity, PPV, NPV and accuracy with Wilson intervals; balanced accuracy, F1 and MCC without.
+    """Sensitivity, specificity, PPV, NPV and accuracy with Wilson intervals; the rest without.
 
-    A ratio with an empty denominator is undefined, with the reason.
+    The rest: balanced accuracy, F1, MCC, and the four counts that all are made of. A ratio with an empty denominator is
+    undefined, with the reason.
     """
     c = counts
-    out = {
+    out = {name: Estimate(float(getattr(c, name)), n=c.n, n_events=c.events) for name in COUNTS}
+    out |= {
         "sensitivity": _proportion(c, c.tp, c.tp + c.fn, "no events", level),
         "specificity": _proportion(c, c.tn, c.tn + c.fp, "no non-events", level),
         "ppv": _proportion(c, c.tp, c.tp + c.fp, "no row is called positive", level),

@@ -12,13 +12,13 @@ from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.inputs import EMPTY, NOT_PROBABILITIES, Floats
 from hccflow.metrics.precision_recall import average_precision
 from hccflow.metrics.samplesize import ENOUGH_EVENTS, TARGET_WIDTH, auc_error, detectable, validation_size
-from hccflow.metrics.threshold import confusion, threshold_metrics
+from hccflow.metrics.threshold import COUNTS, confusion, threshold_metrics
 
 Measure = tuple[str, float | None, Estimate]
 
 THRESHOLD_NAMES = (
     *("sensitivity", "specificity", "ppv", "npv", "accuracy"),
-    *("balanced_accuracy", "f1", "mcc"),
+    *("balanced_accuracy", "f1", "mcc", *COUNTS),
 )
 CALIBRATION_NAMES = (
     *("brier", "brier_scaled", "oe_ratio", "calibration_in_the_large", "calibration_intercept"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from hccflow.figures.report import ForestRow, forest
 from hccflow.ids import CLINICAL_COX
+from hccflow.metrics.threshold import COUNTS
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
@@ -86,7 +87,7 @@ def forest_alt(title: str, rows: list[ForestRow]) -> str:
 
 def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, str]) -> Table:
     """Table of measures, and below a model the same measures after recalibration where validate made them."""
-    rows = []
+    rows, counted = [], "sensitivity" in measures
     for cohort in results.cohorts:
         rows.append(Row([Cell(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})")], heading=True))
         for model in _models(results, endpoint):
@@ -94,16 +95,25 @@ def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, st
             found = results.one("auc", **where)
             size = DASH if found is None or missing(found["n"]) else f"{int(found['n'])} / {int(found['n_events'])}"
             cells = [estimate(results.one(metric, **where)) for metric in measures]
+            cells += [_counts(results, where)] * counted
             rows.append(Row([Cell(results.label("models", model)), Cell(size), *cells]))
             again = {metric: results.one(metric, group="recalibrated", **where) for metric in measures}
             if any(row is not None and not missing(row["value"]) for row in again.values()):
                 cells = [
                     estimate(row, absent="not changed by, or not made after, recalibration") for row in again.values()
                 ]
+                cells += [Cell("")] * counted
                 rows.append(Row([Cell("recalibrated here"), Cell(""), *cells], indent=True))
     text = caption(name, endpoint=results.label("endpoints", endpoint), level=level(results))
-    columns = ["Model", "n / events", *measures.values()]
+    columns = ["Model", "n / events", *measures.values(), *["TP / FP / FN / TN"] * counted]
     return Table(f"{name}_{endpoint}", text, columns, rows, ["validate/*/metrics.tsv"])
+
+
+def _counts(results: Results, where: Mapping[str, str]) -> Cell:
+    """The two-by-two table at the operating point in one cell."""
+    found = [results.one(name, **where) for name in COUNTS]
+    cells = [estimate(row, 0) for row in found]
+    return next((cell for cell in cells if cell.note), Cell(" / ".join(cell.text for cell in cells)))
 
 
 def _readers(results: Results) -> list[Block]:
