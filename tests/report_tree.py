@@ -247,6 +247,8 @@ def _survive(root: Path, cohort: str) -> None:
                 rows.append(
                     Estimate(1.6, 1.1, 2.3, "Wald", p=0.03).row("cox_hr_sd", group="score", comparator=kind, **where)
                 )
+            for group, value in (("score", 1.25), ("child_pugh", 1.04), ("afp_ng_ml", 1.31)):
+                rows.append(Estimate(value).row("vif", group=group, comparator="multivariable", **where))
             rows.append(Estimate(3.2, p=0.0718, **count).row("cox_added_chi2", comparator="clinical", **where))
             for group in ("score", "child_pugh", "GLOBAL"):
                 test = Estimate(0.6, p=0.44, **count)

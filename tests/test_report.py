@@ -420,7 +420,8 @@ def test_cox_models_stand_side_by_side(own: tuple[Path, dict[str, Any]]) -> None
     assert [column.split(":")[0] for column in head] == ["Univariable", "Clinical only", "Score and clinical"]
     assert [cell.text for cell in first[0].cells[4:6]] == ["", ""], "no score in the clinical model"
     assert first[2].cells[4].text == first[2].cells[6].text == "1.40 (0.74 to 2.66)"
-    assert (first[4].cells[-2].text, first[4].cells[-1].text) == ("3.20", "0.072")
+    assert [cell.text for cell in first[4].cells[-3:]] == ["3.20", "0.072", ""]
+    assert table.columns[-1] == "VIF" and [row.cells[-1].text for row in first[1:4]] == ["1.2", "1.0", "1.3"]
     hazards = next(b for b in part.blocks if isinstance(b, Table) and b.name == "proportional_hazards")
     assert sum(row.cells[0].text == "Score" for row in hazards.rows) == 12, "one transform of time, one model"
     shown = [

@@ -182,6 +182,12 @@ def test_cox_models_are_told_apart() -> None:
     zph = metrics[(metrics["metric"] == "zph_chi2") & (metrics["comparator"] == "clinical, rank")]
     assert set(zph["group"]) == {"age", "stage", "GLOBAL"}
     assert one(metrics, "cox_added_chi2", model="good")["p"] < 0.001
+    factors = metrics[(metrics["metric"] == "vif") & (metrics["model"] == "good")].set_index(["comparator", "group"])
+    assert set(factors.index) == {
+        *(("clinical", term) for term in ("age", "stage")),
+        *(("multivariable", term) for term in ("age", "score", "stage")),
+    }
+    assert (factors["value"] >= 1).all()
 
 
 def test_few_events_bring_firth() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg, stats
 
 from hccflow.errors import HccflowError
+from hccflow.metrics.collinearity import NOT_OWN, independent, standardised
 from hccflow.metrics.estimate import Estimate, undefined
 
 Array = np.ndarray[Any, Any]
@@ -22,8 +23,6 @@ Array = np.ndarray[Any, Any]
 FLAT = 1e-6
 #: Log hazard ratio between the extremes of a covariate beyond which it is on its way to infinity.
 FURTHEST = 100.0
-#: Share of a covariate's variance that the others must leave unexplained.
-ALIASED = 1e-9
 #: Subjects with delayed entry up to which risk sets are summed one by one: differences of sums lose small ones.
 DENSE = 3000
 MONOTONE = "monotone likelihood: the covariate separates the events, no finite estimate exists"
@@ -221,12 +220,10 @@ def fit_cox(
         raise HccflowError("a Cox model needs events", found="none")
     if not np.isfinite(X).all():
         raise HccflowError("a Cox model needs complete covariates")
-    centre, scale = X.mean(0), X.std(0)
-    scale = np.where(scale > ALIASED * np.maximum(1.0, np.abs(centre)), scale, 1.0)
-    Z = (X - centre) / scale
+    Z, centre, scale = standardised(X)
     null, gradient, start = RiskSets(Z, time, event, entry, weights, ties).evaluate(np.zeros(len(names)))
-    keep = _independent(start)
-    reasons = {n: "constant, or a combination of other covariates" for n, ok in zip(names, keep, strict=True) if not ok}
+    keep = independent(start)
+    reasons = {n: NOT_OWN for n, ok in zip(names, keep, strict=True) if not ok}
     sets = RiskSets(Z[:, keep], time, event, entry, weights, ties)
     beta, loglik, information = _newton(sets, ridge)
     flat = _flat(information, start[np.ix_(keep, keep)] + ridge * np.eye(beta.size))
@@ -269,17 +266,6 @@ def _newton(sets: RiskSets, ridge: float) -> tuple[Array, float, Array]:
         if np.abs(step).max() < 1e-10 or (abs(gain) < 1e-12 and np.abs(step).max() > 0.1):
             break
     return beta, loglik, information + ridge * np.eye(p)
-
-
-def _independent(information: Array) -> Array:
-    """Covariates that carry information of their own, earlier ones first (pivot by pivot Cholesky)."""
-    left = information.copy()
-    keep = np.zeros(len(left), bool)
-    for j in range(len(left)):
-        if left[j, j] > ALIASED * max(1.0, information[j, j]):
-            keep[j] = True
-            left = left - np.outer(left[:, j], left[j]) / left[j, j]
-    return keep
 
 
 def _flat(information: Array, start: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 COLUMNS = [
@@ -51,6 +52,19 @@ class Estimate:
 def undefined(reason: str, *, n: int | None = None, n_events: int | None = None) -> Estimate:
     """Build an estimate that could not be made, with the reason."""
     return Estimate(reason=reason, n=n, n_events=n_events)
+
+
+def ratio(value: Estimate, unit: float = 1.0) -> Estimate:
+    """Hazard or odds ratio per `unit` of the covariate from its logarithm."""
+    if value.value is None:
+        return value
+    with np.errstate(over="ignore"):
+        limits = [None if v is None else float(np.exp(v * unit)) for v in (value.value, value.ci_low, value.ci_high)]
+    ends = [None if v is None or not np.isfinite(v) or v == 0 else v for v in limits]
+    reason = value.reason
+    if ends != limits:
+        reason = "; ".join(text for text in (reason, "a ratio beyond the range of numbers is left out") if text)
+    return Estimate(ends[0], ends[1], ends[2], value.ci_method, value.p, value.n, value.n_events, reason)
 
 
 def metrics_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

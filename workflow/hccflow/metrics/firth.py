@@ -15,16 +15,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import linalg
 from scipy.special import expit
 
 from hccflow.errors import HccflowError
 
 Array = np.ndarray[Any, Any]
+#: Fewer events than this per coefficient, or on one side of a yes-or-no covariate, ask for the penalty.
+EVENTS_PER_COEFFICIENT, EVENTS_PER_SIDE = 10, 5
 #: Smallest eigenvalue of the information, scaled to a diagonal of ones, that can be inverted.
 SINGULAR = 1e-13
 #: Half the squared Newton decrement at which a maximum is reached, and that which rounding may leave.
 REACHED, ROUNDING = 1e-16, 1e-7
+
+
+def sparse(X: pd.DataFrame, event: Array) -> dict[str, str]:
+    """Yes-or-no covariates (complete columns) with few events on one side, and the words that say so."""
+    notes = {}
+    for name in X:
+        values = X[name].to_numpy()
+        for side, word in ((1, "with"), (0, "without")):
+            if np.isin(values, (0, 1)).all() and event[values == side].sum() < EVENTS_PER_SIDE:
+                counts = f"{int((values == side).sum())} subjects, {int(event[values == side].sum())} events"
+                notes[str(name)] = f"sparse: {counts} {word} {name}"
+    return notes
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from hccflow.metrics.cox import fit_cox
+from hccflow.metrics.firth import EVENTS_PER_SIDE
 from hccflow.metrics.nomogram import Scale, formula, nomogram
 from hccflow.models.encoding import TRANSFORMS
-from hccflow.survive.hazards import EVENTS_PER_SIDE
 from hccflow.survive.samples import Sample, design, outcome
 from hccflow.survive.settings import Settings
 

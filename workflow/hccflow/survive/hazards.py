@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hccflow.metrics.collinearity import inflation
 from hccflow.metrics.cox import CoxFit, fit_cox
-from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.estimate import Estimate, ratio, undefined
+from hccflow.metrics.firth import EVENTS_PER_COEFFICIENT, sparse
 from hccflow.metrics.firth_cox import firth_cox
 from hccflow.metrics.spline import spline_hazard
 from hccflow.metrics.time_varying import fit_log_time
@@ -32,10 +34,6 @@ from hccflow.survive.settings import Settings
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
-#: Fewer events per coefficient than this add Firth's estimates.
-EVENTS_PER_COEFFICIENT = 10
-#: Fewer events than this on one side of a yes-or-no covariate are said beside its hazard ratio, and add Firth's.
-EVENTS_PER_SIDE = 5
 
 
 def hazard_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFrame]:
@@ -81,18 +79,19 @@ def _model(
     if isinstance(fit, Estimate):
         metrics = [(m, name) for name in names for m in ("cox_coef", "cox_hr", "firth_coef", "firth_hr")]
         metrics += [("zph_chi2", name) for name in terms]
+        metrics += [("vif", name) for name in terms if len(terms) > 1]
         if whole:
             metrics += [(f"cox_{name}_chi2", "GLOBAL") for name in ("lr", "wald", "score")] + [("zph_chi2", "GLOBAL")]
         return [fit.row(metric, group=group, **where) for metric, group in metrics]
     rows = []
-    sparse = _sparse(sample, X)
+    few = _sparse(sample, X)
     for name in names:
         value = fit.coefficient(name, settings.level)
-        value = replace(value, reason=value.reason or sparse.get(name, ""))
-        rows += [value.row("cox_coef", group=name, **where), _ratio(value).row("cox_hr", group=name, **where)]
+        value = replace(value, reason=value.reason or few.get(name, ""))
+        rows += [value.row("cox_coef", group=name, **where), ratio(value).row("cox_hr", group=name, **where)]
     if "score" in X:
         sd = float(X.loc[X.notna().all(axis=1), "score"].std())
-        rows.append(_ratio(fit.coefficient("score", settings.level), sd).row("cox_hr_sd", group="score", **where))
+        rows.append(ratio(fit.coefficient("score", settings.level), sd).row("cox_hr_sd", group="score", **where))
     if whole:
         rows += [test.row(f"cox_{name}_chi2", group="GLOBAL", **where) for name, test in fit.tests().items()]
     for transform in TRANSFORMS:
@@ -100,17 +99,20 @@ def _model(
         for term, test in zph(fit, transform, terms).items():
             if whole or term != "GLOBAL":
                 rows.append(test.row("zph_chi2", group=term, **{**where, "comparator": label}))
-    rows += _penalised(sample, settings, X, fit, bool(sparse), where)
+    if len(terms) > 1:
+        factors = inflation(X[X.notna().all(axis=1)], terms)
+        rows += [factor.row("vif", group=term, **where) for term, factor in factors.items()]
+    rows += _penalised(sample, settings, X, fit, bool(few), where)
     return rows
 
 
 def _penalised(
-    sample: Sample, settings: Settings, X: pd.DataFrame, fit: CoxFit, sparse: bool, where: dict[str, str]
+    sample: Sample, settings: Settings, X: pd.DataFrame, fit: CoxFit, few: bool, where: dict[str, str]
 ) -> list[Row]:
     """Firth's estimates where the ordinary ones cannot be trusted, and ridge estimates where they were asked for."""
     rows = []
     separated = any(reason.startswith("monotone") for reason in fit.reasons.values())
-    if sparse or separated or fit.events < EVENTS_PER_COEFFICIENT * len(fit.names):
+    if few or separated or fit.events < EVENTS_PER_COEFFICIENT * len(fit.names):
         complete = X.notna().all(axis=1)
         time, event, entry = outcome(sample.frame[complete])
         count: dict[str, Any] = {"n": fit.n, "n_events": fit.events}
@@ -120,7 +122,7 @@ def _penalised(
         else:
             values = firth_cox(X[complete].to_numpy(), time, event, list(X.columns), settings.level)
         for name, value in values.items():
-            rows += [value.row("firth_coef", group=name, **where), _ratio(value).row("firth_hr", group=name, **where)]
+            rows += [value.row("firth_coef", group=name, **where), ratio(value).row("firth_hr", group=name, **where)]
     if settings.ridge is not None:
         shrunk = _fit(sample, settings, X, settings.ridge)
         assert isinstance(shrunk, CoxFit)
@@ -135,27 +137,7 @@ def _sparse(sample: Sample, X: pd.DataFrame) -> dict[str, str]:
     """Yes-or-no covariates of a model with few events on one side, and the words that say so."""
     complete = X[X.notna().all(axis=1)]
     event = (sample.frame.loc[complete.index, "event"] == 1).to_numpy()
-    notes = {}
-    for name in complete:
-        values = complete[name].to_numpy()
-        for side, word in ((1, "with"), (0, "without")):
-            if np.isin(values, (0, 1)).all() and event[values == side].sum() < EVENTS_PER_SIDE:
-                counts = f"{int((values == side).sum())} subjects, {int(event[values == side].sum())} events"
-                notes[str(name)] = f"sparse: {counts} {word} {name}; see firth_coef"
-    return notes
-
-
-def _ratio(value: Estimate, unit: float = 1.0) -> Estimate:
-    """Hazard ratio per `unit` of the covariate from a log hazard ratio."""
-    if value.value is None:
-        return value
-    with np.errstate(over="ignore"):
-        limits = [None if v is None else float(np.exp(v * unit)) for v in (value.value, value.ci_low, value.ci_high)]
-    ends = [None if v is None or not np.isfinite(v) or v == 0 else v for v in limits]
-    reason = value.reason
-    if ends != limits:
-        reason = "; ".join(text for text in (reason, "a ratio beyond the range of numbers is left out") if text)
-    return Estimate(ends[0], ends[1], ends[2], value.ci_method, value.p, value.n, value.n_events, reason)
+    return {name: f"{text}; see firth_coef" for name, text in sparse(complete, event).items()}
 
 
 def _added(sample: Sample, settings: Settings, X: pd.DataFrame, clinical: list[str]) -> Estimate:
@@ -187,7 +169,7 @@ def _changing(sample: Sample, settings: Settings) -> list[Row]:
     where = {"group": "score", "comparator": "univariable", **sample.where}
     split, parts = before_and_after(x, time, event, entry, settings.ties, settings.level)
     names = ("cox_hr_before", "cox_hr_after")
-    rows = [_ratio(part).row(name, at=split, **where) for name, part in zip(names, parts, strict=True)]
+    rows = [ratio(part).row(name, at=split, **where) for name, part in zip(names, parts, strict=True)]
     fit = fit_log_time(x, time, event, entry=entry, ties=settings.ties)
     rows.append(fit.slope(settings.level).row("cox_log_time_coef", **where))
     last = float(time[event].max())
@@ -195,7 +177,7 @@ def _changing(sample: Sample, settings: Settings) -> list[Row]:
         value = fit.at(t, settings.level)
         if t > last and not fit.reason:
             value = undefined("after the last event", n=fit.n, n_events=fit.events)
-        rows.append(_ratio(value).row("cox_hr_t", at=t, **where))
+        rows.append(ratio(value).row("cox_hr_t", at=t, **where))
     return rows
 
 

@@ -111,15 +111,19 @@ def _cox(results: Results, found: pd.DataFrame) -> list[Block]:
             fitted = {kind: found_by.get((kind, metric, name)) for kind in COX}
             size = next(row for row in fitted.values() if row is not None)
             pairs = [cell for kind, row in fitted.items() for cell in _hazard_cells(kind, name, row)]
-            rows.append(Row([Cell(covariate(results, name, metric)), _count(size), *pairs]))
+            where = {"cohort": cohort, "endpoint": endpoint, "model": model, "comparator": "multivariable"}
+            factor = results.one("vif", group=name.partition("=")[0], **where)
+            cells = [*pairs, estimate(factor, 1, absent="one covariate only")]
+            rows.append(Row([Cell(covariate(results, name, metric)), _count(size), *cells]))
         added = results.one("cox_added_chi2", cohort=cohort, endpoint=endpoint, model=model, comparator="clinical")
         if added is not None:
-            cells = [*[Cell("")] * (2 * len(COX) - 1), estimate(added), p_cell(added)]
+            cells = [*[Cell("")] * (2 * len(COX) - 1), estimate(added), p_cell(added), Cell("")]
             rows.append(Row([Cell("Score added to clinical: likelihood ratio, χ²"), *cells], indent=True))
     sources = sorted(table["source"].unique())
     columns = ["Covariate", "n / events"]
     for word in COX.values():
         columns += [f"{word}: HR ({level(results)} CI)", "p"]
+    columns.append("VIF")
     return [
         *_forest(results, table, sources),
         Table("cox", caption("cox"), columns, rows, sources, folded=len(rows) > 24),
