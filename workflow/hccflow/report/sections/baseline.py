@@ -12,7 +12,7 @@ import pandas as pd
 from hccflow.metrics.shift import standardised_difference
 from hccflow.report.page import DASH, Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results
-from hccflow.report.words import caption, estimate, number, percent
+from hccflow.report.words import caption, estimate, number, percent, plural
 
 #: Skewness in the development cohorts beyond which a number is told by median and quartiles.
 SKEWED = 1.0
@@ -49,11 +49,13 @@ def build(results: Results) -> Section:
             differences = [smd_cell(values[c], reference[name], spec) for c in others]
         make = _number_rows if spec["kind"] == "number" else _category_rows
         rows += make(label, spec, values, reference[name], differences)
+    words = caption("baseline", cohorts=plural(len(people), "cohort"))
+    if others:
+        names = ", ".join(results.cohort_name(c) for c in results.development)
+        words += " " + caption("baseline_smd", development=names)
     table = Table(
         "baseline",
-        caption(
-            "baseline", cohorts=len(people), development=", ".join(results.cohort_name(c) for c in results.development)
-        ),
+        words,
         ["", *(results.cohort_name(c) for c in people), *(f"SMD {results.cohort_name(c)}" for c in others)],
         rows,
         ["enrol/*/subjects.tsv"],

@@ -135,14 +135,15 @@ def _facts(results: Results) -> Facts:
     own = set().union(*(set(results.subjects[c]["subject"]) for c in results.cohorts if c not in shared), set())
     more = sum(len(set(results.subjects[c]["subject"]) - own) for c in shared)
     roles = [sum(results.role(c) == role for c in results.cohorts) for role in ("development", "external", "followup")]
-    words = [plural(roles[0], "development"), plural(roles[1], "external"), plural(roles[2], "follow-up", "follow-up")]
-    words[0], words[1] = f"{roles[0]} development", f"{roles[1]} external"
+    words = [f"{n} {w}" for w, n in zip(("development", "external", "follow-up"), roles, strict=True) if n]
+    nouns = {"cohort": results.cohorts, "model": results.models, "endpoint": results.settings["endpoints"]}
+    count = {noun: plural(len(found), noun).partition(" ") for noun, found in nouns.items()}
     return Facts(
         [
             (f"{cases + more:,}", "subjects enrolled"),
-            (f"{len(results.cohorts)}", f"cohorts: {', '.join(w for w, n in zip(words, roles, strict=True) if n)}"),
-            (f"{len(results.models)}", "models" if len(results.models) > 1 else "model"),
-            (f"{len(results.settings['endpoints'])}", "endpoints"),
+            (count["cohort"][0], f"{count['cohort'][2]}: {', '.join(words)}"),
+            (count["model"][0], count["model"][2]),
+            (count["endpoint"][0], count["endpoint"][2]),
         ],
         ["enrol/*/subjects.tsv"],
     )
