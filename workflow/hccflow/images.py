@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hccflow.errors import DataAbsentError, GeometryError, RoiError
 
@@ -89,6 +90,16 @@ def aligned(a: sitk.Image, b: sitk.Image) -> bool:
     steps = np.linalg.solve(affine_of(b)[:3, :3], affine_of(a)[:3, :3])
     whole = np.abs(turn - np.rint(turn)).max() <= SAME_GRID_VOXELS
     return bool(whole and np.abs(np.abs(steps) - np.rint(np.abs(steps))).max() < 1e-3 and abs(steps).max() < 1.5)
+
+
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Connected components of a mask in three dimensions and their number.
+
+    Voxels that share a face, an edge or a corner (26 neighbours) belong together. Labels count from 1 in the order in
+    which a scan along the array meets the components; 0 is outside.
+    """
+    labels, n = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    return labels, int(n)
 
 
 def mask_on_grid(mask: sitk.Image, reference: sitk.Image) -> tuple[sitk.Image, bool]:

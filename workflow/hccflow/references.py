@@ -246,6 +246,7 @@ def _check_imaging(config: dict[str, Any]) -> None:
                 raise ConfigError("'mask' is missing", where=where, todo="name the structure, for example tumour")
             segmented = config.get("segment", {}).get("labels", [])
             _known(roi["mask"], segmented if roi["source"] == "nnunet" else masks, "mask", f"{where}.mask")
+        _check_ring(roi, masks, where)
     intensity = config["extract"]["intensity"]
     window = intensity.get("window")
     if (intensity["kind"] == "window") != (window is not None) or (window and window[0] >= window[1]):
@@ -255,6 +256,18 @@ def _check_imaging(config: dict[str, Any]) -> None:
         )  # fmt: skip
     if intensity["kind"] == "organ":
         _known(intensity.get("organ", ""), masks, "mask", "config.extract.intensity.organ")
+
+
+def _check_ring(roi: Mapping[str, Any], masks: list[str], where: str) -> None:
+    made = sorted(roi.keys() & {"lesion", "ring_mm", "within"})
+    if made and roi["source"] == "table":
+        raise ConfigError("a table has no mask to take a region from", where=f"{where}.{made[0]}", found=roi[made[0]])
+    if "within" in roi:
+        if "ring_mm" not in roi:
+            raise ConfigError("'within' belongs to a ring", where=where, todo="give ring_mm too, or remove within")
+        _known(roi["within"], masks, "mask", f"{where}.within")
+        if roi["within"] == roi["mask"]:
+            raise ConfigError("a ring lies outside its own structure", where=f"{where}.within", found=roi["within"])
 
 
 def _check_segment(config: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hand.add_argument("--image", action="append", default=[], help="[NAME=]FILE, the reference first; may be repeated")
     hand.add_argument("--mask", type=Path, help="mask on the grid of the first image")
     hand.add_argument("--organ-mask", type=Path, help="organ for intensity normalisation of kind organ")
+    hand.add_argument("--within-mask", type=Path, help="structure that the ring of the ROI stays inside")
     hand.add_argument("--out", type=Path, help="table to make")
 
 
@@ -102,20 +103,27 @@ def _by_hand(args: argparse.Namespace) -> None:
 
     section = _extract_section(args.settings)
     roi = section.get("rois", {}).get(args.roi, {})
-    extractor = Extractor(section["radiomics"], section.get("intensity", {"kind": "none"}), roi.get("min_voxels", 20))
+    if ("within" in roi) != (args.within_mask is not None):
+        raise ConfigError(
+            "--within-mask belongs to a ring inside a structure", where=f"--roi {args.roi or 'is not given'}",
+            expected=f"--within-mask with the mask of {roi['within']}" if "within" in roi else "no --within-mask",
+        )  # fmt: skip
+    intensity = section.get("intensity", {"kind": "none"})
+    extractor = Extractor(section["radiomics"], intensity, roi.get("min_voxels", 20), roi)
     named = [re.fullmatch(r"(?:([a-z][a-z0-9]{0,15})=)?(.+)", text) for text in args.image]
     files = {match[1] or "image": Path(match[2]) for match in named if match}
     if len(files) < len(args.image):
         raise ConfigError("two images have the same name", found=", ".join(args.image), todo="use --image NAME=FILE")
-    for path in (*files.values(), args.mask, *([args.organ_mask] if args.organ_mask else [])):
-        if not path.is_file():
+    for path in (*files.values(), args.mask, args.organ_mask, args.within_mask):
+        if path is not None and not path.is_file():
             raise DataAbsentError("image not found", where=path)
-    organ = sitk.ReadImage(str(args.organ_mask)) if args.organ_mask else None
+    organ, within = (sitk.ReadImage(str(path)) if path else None for path in (args.organ_mask, args.within_mask))
     images = {name: sitk.ReadImage(str(path)) for name, path in files.items()}
-    result = extractor.extract(images, sitk.ReadImage(str(args.mask)), organ=organ)
+    result = extractor.extract(images, sitk.ReadImage(str(args.mask)), organ=organ, within=within)
     row = {
         "n_voxels": result.n_voxels,
         "volume_ml": result.volume_ml,
+        "n_components": result.n_components,
         "notes": "; ".join(result.notes),
         **result.values,
     }

@@ -53,11 +53,12 @@ class CaseExtractor:
         from hccflow.extract.radiomics import Extractor
 
         roi = self.extract["rois"][self.roi]
-        return Extractor(self.extract["radiomics"], self.extract["intensity"], roi.get("min_voxels", 20))
+        return Extractor(self.extract["radiomics"], self.extract["intensity"], roi.get("min_voxels", 20), roi)
 
     def __call__(self, case: Case, folder: Path) -> dict[str, Any]:
         """Write the case's feature table below `folder` and return its manifest columns."""
-        structure = self.extract["rois"][self.roi]["mask"]
+        entry = self.extract["rois"][self.roi]
+        structure = entry["mask"]
         have = converted_channels(self.converted[case.stem])
         masks = mask_folders(case, structure, self.folder_in, self.converted, self.folder_masks, self.segmented)
         reference = self.imaging["reference"]
@@ -66,7 +67,9 @@ class CaseExtractor:
         organ_name = self.extract["intensity"].get("organ", "")
         organ = self._read(masks[organ_name], case, "mask", organ_name) if organ_name in masks else None
         roi = self._read(masks[structure], case, "mask", structure)
-        result = self.extractor.extract(images, roi, organ=organ)
+        border = entry.get("within", "")
+        within = self._read(folder_of(border, masks), case, "mask", border) if border else None
+        result = self.extractor.extract(images, roi, organ=organ, within=within)
         absent = [f"no image of '{name}'" for name in order if name not in have]
         table = pd.DataFrame(
             [{"cohort": case.cohort, "subject": case.subject, "session": case.session, **result.values}]
@@ -74,7 +77,8 @@ class CaseExtractor:
         out = folder / case_file(case.subject, case.session, "features", desc=self.roi, ext=".tsv")
         write_table(table, out)
         return {
-            "n_voxels": result.n_voxels, "volume_ml": result.volume_ml, "notes": "; ".join([*absent, *result.notes]),
+            "n_voxels": result.n_voxels, "volume_ml": result.volume_ml, "n_components": result.n_components,
+            "notes": "; ".join([*absent, *result.notes]),
         }  # fmt: skip
 
     @staticmethod
@@ -116,9 +120,15 @@ def mask_folders(
         for name in (structure, *labels):
             masks.pop(name, None)  # a missing prediction is never replaced by the reference mask
         masks |= dict.fromkeys((name for name in str(made["masks"]).split(",") if name), folder_masks)
+    folder_of(structure, masks)
+    return masks
+
+
+def folder_of(structure: str, masks: Mapping[str, Path]) -> Path:
+    """Folder of the mask of a structure, of those that a case has."""
     if structure not in masks:
         raise RoiError(f"the case has no mask of '{structure}'", found=", ".join(masks) or "none")
-    return masks
+    return masks[structure]
 
 
 def converted_cases(manifest: pd.DataFrame, *, where: object) -> tuple[list[Case], dict[str, dict[str, Any]]]:
@@ -191,6 +201,6 @@ def import_features(path: Path, participants: pd.DataFrame, *, cohort: str) -> t
     manifest = joined[KEYS].assign(
         status=np.where(found, Status.OK.value, Status.FAILED.value),
         reason=np.where(found, "", "no row in the feature table"),
-        n_voxels="", volume_ml="", notes=note, digest="",
+        n_voxels="", volume_ml="", n_components="", notes=note, digest="",
     )  # fmt: skip
     return features, manifest

@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 
 from hccflow.batch import Case
 from hccflow.errors import DataAbsentError, HccflowError, RoiError
-from hccflow.extract.cases import converted_channels, mask_folders
+from hccflow.extract.cases import converted_channels, folder_of, mask_folders
 from hccflow.extract.intensity import normalise
-from hccflow.extract.regions import TOLERANCE, bounding_box, check_mask, same_grid
+from hccflow.extract.regions import TOLERANCE, bounding_box, check_mask, find_region, same_grid
 from hccflow.images import read_image
 from hccflow.paths import CHANNELS, case_file
 
@@ -41,6 +41,10 @@ class Crop:
         Share of the crop that lies outside the scan.
     inside : float
         Share of the region's volume that lies inside the crop.
+    n_components : int
+        Connected components of the mask of which the region was made.
+    notes : list of str
+        What was odd.
     """
 
     image: NDArray[np.float32]
@@ -48,6 +52,8 @@ class Crop:
     spacing_mm: tuple[float, float, float]
     padding: float
     inside: float
+    n_components: int
+    notes: list[str]
 
 
 def make_crop(
@@ -59,6 +65,8 @@ def make_crop(
     organ: sitk.Image | None = None,
     intensity: Mapping[str, Any] | None = None,
     min_voxels: int = 1,
+    entry: Mapping[str, Any] | None = None,
+    within: sitk.Image | None = None,
 ) -> Crop:
     """Crop around a region of interest.
 
@@ -81,6 +89,8 @@ def make_crop(
         As in `hccflow.extract.intensity.normalise`.
     min_voxels : int
         Fewest voxels of the region on its own grid.
+    entry, within
+        As in `hccflow.extract.regions.find_region`.
 
     Raises
     ------
@@ -88,7 +98,8 @@ def make_crop(
         The mask cannot be used, intensities cannot be normalised, or nothing of the region is left on the grid.
     """
     reference = next(image for image in images if image is not None)
-    roi = check_mask(mask, reference, label=None, min_voxels=min_voxels, flat=True, tolerance=TOLERANCE)
+    region = find_region(mask, reference, entry or {}, within=within, min_voxels=min_voxels, flat=True)
+    roi = region.roi
     how = {"scale": 1.0, **(intensity or {"kind": "none"})}
     if around is not None:
         around = check_mask(around, reference, label=None, min_voxels=min_voxels, flat=True, tolerance=TOLERANCE)
@@ -98,7 +109,7 @@ def make_crop(
         if image is None:
             channels.append(np.full(outside.shape, np.nan, dtype=np.float32))
             continue
-        scaled = sitk.Cast(normalise(image, roi, organ, how), sitk.sitkFloat32)
+        scaled = sitk.Cast(normalise(image, region.whole, organ, how), sitk.sitkFloat32)
         values = sitk.GetArrayViewFromImage(scaled)
         if not np.isfinite(values).all():
             raise RoiError("the image holds values that are not numbers", todo="look at the converted image")
@@ -115,7 +126,8 @@ def make_crop(
             todo="use a finer or larger crop, or a region of one piece",
         )  # fmt: skip
     return Crop(
-        np.stack(channels), voxels, grid.GetSpacing(), float(outside.mean()), _share_inside(roi, grid)
+        np.stack(channels), voxels, grid.GetSpacing(), float(outside.mean()), _share_inside(roi, grid),
+        region.n_components, region.notes,
     )  # fmt: skip
 
 
@@ -194,25 +206,24 @@ class CaseCropper:
         how = self.extract["intensity"]
         organ_name = how.get("organ", "")
         organ = self._read(masks[organ_name], case, organ_name, mask=True) if organ_name in masks else None
-        around = None
-        if "around" in self.box:
-            if self.box["around"] not in masks:
-                raise RoiError(f"the case has no mask of '{self.box['around']}'", found=", ".join(masks))
-            around = self._read(masks[self.box["around"]], case, self.box["around"], mask=True)
+        around, within = (
+            self._read(folder_of(name, masks), case, name, mask=True) if name else None
+            for name in (self.box.get("around", ""), roi.get("within", ""))
+        )
         crop = make_crop(
             images, mask, self.box, around=around, organ=organ, intensity={**how, "scale": 1.0},
-            min_voxels=roi.get("min_voxels", 20),
+            min_voxels=roi.get("min_voxels", 20), entry=roi, within=within,
         )  # fmt: skip
         out = folder / case_file(case.subject, case.session, "crop", desc=self.name, ext=".safetensors")
         out.parent.mkdir(parents=True, exist_ok=True)
         names = ",".join(self.imaging["channels"])
         save_file({"image": crop.image, "mask": crop.mask}, out, metadata={CHANNELS: names})
-        notes = [f"no image of '{name}'" for name in missing]
+        notes = [*(f"no image of '{name}'" for name in missing), *crop.notes]
         notes += [f"{100 * (1 - crop.inside):.0f} % of the region lies outside the crop"] if crop.inside < 0.995 else []
         spacing = dict(zip(("spacing_x_mm", "spacing_y_mm", "spacing_z_mm"), crop.spacing_mm, strict=True))
         return {
             "n_voxels": int(crop.mask.sum()), "padding_fraction": round(crop.padding, 6),
-            "inside_fraction": round(crop.inside, 6), **spacing,
+            "inside_fraction": round(crop.inside, 6), "n_components": crop.n_components, **spacing,
             "missing_channels": ",".join(missing), "notes": "; ".join(notes),
         }  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from hccflow.errors import RoiError
-from hccflow.extract.regions import describe, same_grid
+from hccflow.extract.regions import demand_grid, same_grid
 
 #: Fewest organ voxels outside the ROI from which a mean and an SD are taken.
 MIN_ORGAN_VOXELS = 50
@@ -66,8 +66,7 @@ def _like(image: sitk.Image, values: np.ndarray) -> sitk.Image:
 def _organ_without_roi(image: sitk.Image, roi: sitk.Image, organ: sitk.Image | None) -> np.ndarray:
     if organ is None:
         raise RoiError("no organ mask to normalise by", todo="convert the organ, or set intensity to zscore")
-    if not same_grid(organ, roi):
-        raise RoiError("the organ mask is not on the grid of the ROI", expected=describe(roi), found=describe(organ))
+    demand_grid(organ, roi, "organ mask")
     alone = (sitk.GetArrayViewFromImage(organ) != 0) & (sitk.GetArrayViewFromImage(roi) == 0)
     if not same_grid(roi, image):
         mask = sitk.GetImageFromArray(alone.astype(np.uint8))

@@ -30,7 +30,7 @@ from radiomics import featureextractor, imageoperations
 
 from hccflow.errors import ConfigError, RoiError
 from hccflow.extract.intensity import normalise
-from hccflow.extract.regions import TOLERANCE, check_mask, crop_around, describe, same_grid
+from hccflow.extract.regions import TOLERANCE, crop_around, describe, find_region, same_grid
 
 #: Image types whose voxels depend on a neighbourhood only.
 LOCAL = frozenset({"Original", "LoG", "Wavelet", "Gradient"})
@@ -45,11 +45,12 @@ SHAPES = ("shape", "shape2D")
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one ROI by name, size of the ROI as it was given, and what was odd."""
+    """Features of one ROI by name, size of the ROI on its own grid, components of the mask, and what was odd."""
 
     values: dict[str, float]
     n_voxels: int
     volume_ml: float
+    n_components: int
     notes: list[str]
 
 
@@ -65,6 +66,8 @@ class Extractor:
         ``extract.intensity``: ``kind, scale`` (and ``organ``).
     min_voxels : int
         Fewest voxels of a usable ROI, on its own grid.
+    entry : mapping
+        ``extract.rois.<name>``: ``lesion`` and ``ring_mm``, as in `find_region`.
 
     Raises
     ------
@@ -72,7 +75,13 @@ class Extractor:
         PyRadiomics refuses the parameters, or the padding is too small for LoG.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], intensity: Mapping[str, Any], min_voxels: int) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        intensity: Mapping[str, Any],
+        min_voxels: int,
+        entry: Mapping[str, Any] | None = None,
+    ) -> None:
         own = copy.deepcopy(dict(parameters))
         setting = own.setdefault("setting", {})
         setting.setdefault("padDistance", MARGIN)
@@ -90,6 +99,7 @@ class Extractor:
         self.tolerance = float(setting.get("geometryTolerance") or TOLERANCE)
         self.intensity = {"scale": 1.0, **intensity}
         self.min_voxels = min_voxels
+        self.entry = entry or {}
         self._check_padding()
 
     @property
@@ -117,7 +127,12 @@ class Extractor:
             )
 
     def extract(
-        self, images: Mapping[str, sitk.Image], mask: sitk.Image, *, organ: sitk.Image | None = None
+        self,
+        images: Mapping[str, sitk.Image],
+        mask: sitk.Image,
+        *,
+        organ: sitk.Image | None = None,
+        within: sitk.Image | None = None,
     ) -> Features:
         """Features of one ROI in one or more images.
 
@@ -130,6 +145,8 @@ class Extractor:
             Label map.
         organ : SimpleITK.Image, optional
             Organ mask for ``intensity.kind: organ``.
+        within : SimpleITK.Image, optional
+            Mask that a ring does not leave.
 
         Returns
         -------
@@ -140,18 +157,19 @@ class Extractor:
         Raises
         ------
         RoiError
-            The mask cannot be used; see `check_mask`, `normalise`.
+            The mask cannot be used; see `find_region`, `normalise`.
         """
         reference = next(iter(images.values()))
-        roi = check_mask(
-            mask, reference, label=self.label, min_voxels=self.min_voxels,
+        region = find_region(
+            mask, reference, self.entry, within=within, label=self.label, min_voxels=self.min_voxels,
             flat=bool(self.setting["force2D"]), tolerance=self.tolerance,
         )  # fmt: skip
+        roi = region.roi
         n = int(sitk.GetArrayViewFromImage(roi).sum())
         values: dict[str, float] = {}
-        notes: list[str] = []
+        notes = list(region.notes)
         for channel, image in images.items():
-            scaled = normalise(image, roi, organ, self.intensity)
+            scaled = normalise(image, region.whole, organ, self.intensity)
             found, warned = self._extract_one(scaled, roi, shape=channel == next(iter(images)), channel=channel)
             values |= found
             notes += [f"{channel}: {text}" for text in warned]
@@ -159,7 +177,8 @@ class Extractor:
         if odd:
             notes.append(f"{len(odd)} features undefined: {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}")
             values |= dict.fromkeys(odd, float("nan"))
-        return Features(values, n, n * float(np.prod(roi.GetSpacing())) / 1000.0, notes)
+        volume_ml = n * float(np.prod(roi.GetSpacing())) / 1000.0
+        return Features(values, n, volume_ml, region.n_components, notes)
 
     def _extract_one(
         self, image: sitk.Image, roi: sitk.Image, *, shape: bool, channel: str

@@ -1,16 +1,116 @@
-"""Regions of interest: is the mask usable, does it fit its image, and which part of the image matters for it."""
+"""Regions of interest: is the mask usable, which lesion counts, what lies around it, what of the image matters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from hccflow.errors import RoiError
+from hccflow.images import components
 
 #: Largest deviation of origin and spacing, as a fraction of a voxel, and of direction cosines.
 TOLERANCE = 1e-3
+#: Share by which a voxel may lie beyond the edge of a ring: spacings are rounded on disk.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Region:
+    """What is measured, the mask from which it was made, and what was found on the way.
+
+    Attributes
+    ----------
+    roi, whole : SimpleITK.Image
+        0/1 on the grid of the reference image: the region, and the whole mask of the structure, which an organ of the
+        normalisation leaves out whatever the region is.
+    n_components : int
+        Connected components of the whole mask (26 neighbours).
+    notes : list of str
+    """
+
+    roi: sitk.Image
+    whole: sitk.Image
+    n_components: int
+    notes: list[str]
+
+
+def find_region(
+    mask: sitk.Image,
+    reference: sitk.Image,
+    entry: Mapping[str, Any],
+    *,
+    within: sitk.Image | None = None,
+    label: int | None = None,
+    min_voxels: int,
+    flat: bool,
+    tolerance: float = TOLERANCE,
+) -> Region:
+    """Region that an entry of ``extract.rois`` describes.
+
+    Without ``lesion`` and ``ring_mm`` the whole mask. With ``lesion: largest`` its largest connected component, the
+    first one of equals in the order of the voxels. With ``ring_mm`` the voxels outside the whole mask whose centre is
+    at most so many millimetres from the centre of the nearest voxel of what was chosen.
+
+    Parameters
+    ----------
+    entry : mapping
+        ``lesion`` and ``ring_mm``, both optional.
+    within : SimpleITK.Image, optional
+        Mask (not 0 = inside), on the grid of `mask`, that a ring does not leave.
+    mask, reference, label, min_voxels, flat, tolerance
+        As in `check_mask`; what was chosen and the ring must be usable too.
+
+    Raises
+    ------
+    RoiError
+        See `check_mask`; or `within` is on another grid.
+    """
+    whole = check_mask(mask, reference, label=label, min_voxels=min_voxels, flat=flat, tolerance=tolerance)
+    ring_mm = float(entry.get("ring_mm", 0))
+    part = crop_around(whole, whole, [ring_mm] * 3, [0] * 3)  # nothing of the region lies beyond
+    start = whole.TransformPhysicalPointToIndex(part.GetOrigin())
+    inside = sitk.GetArrayFromImage(part) > 0
+    labels, n = components(inside)
+    roi, notes = whole, []
+
+    def usable(voxels: np.ndarray, name: str) -> sitk.Image:
+        made = sitk.GetImageFromArray(voxels.astype(np.uint8))
+        made = sitk.Paste(whole * 0, made, made.GetSize(), destinationIndex=start)
+        return check_mask(
+            made, reference, label=None, min_voxels=min_voxels, flat=flat, tolerance=tolerance, name=name
+        )  # fmt: skip
+
+    chosen = inside
+    if entry.get("lesion") == "largest" and n > 1:
+        sizes = np.bincount(labels.ravel())[1:]
+        chosen = labels == 1 + int(sizes.argmax())
+        notes.append(f"the largest of {n} components, {100 * sizes.max() / sizes.sum():.0f} % of the mask")
+        roi = usable(chosen, "largest lesion")
+    if ring_mm:
+        lesion = sitk.GetImageFromArray(chosen.astype(np.uint8))
+        lesion.SetSpacing(part.GetSpacing())
+        distance = sitk.SignedMaurerDistanceMap(lesion, squaredDistance=False, useImageSpacing=True)
+        ring = (sitk.GetArrayViewFromImage(distance) <= ring_mm * (1 + ROUNDING)) & ~inside
+        if within is not None:
+            demand_grid(within, whole, "mask within which the ring lies")
+            ring &= sitk.GetArrayFromImage(sitk.RegionOfInterest(within, part.GetSize(), start)) != 0
+        if not ring.any():
+            raise RoiError(
+                f"the ring of {ring_mm:g} mm is empty", expected="voxels beside the mask, inside its organ",
+                todo="look at both masks, widen the ring, or exclude the case",
+            )  # fmt: skip
+        roi = usable(ring, f"ring of {ring_mm:g} mm")
+    return Region(roi, whole, n, notes)
+
+
+def demand_grid(mask: sitk.Image, roi: sitk.Image, name: str) -> None:
+    """`RoiError` when a further mask does not lie on the grid of the ROI."""
+    if not same_grid(mask, roi):
+        raise RoiError(f"the {name} is not on the grid of the ROI", expected=describe(roi), found=describe(mask))
 
 
 def same_grid(a: sitk.Image, b: sitk.Image, tolerance: float = TOLERANCE) -> bool:
@@ -32,7 +132,14 @@ def describe(image: sitk.Image) -> str:
 
 
 def check_mask(
-    mask: sitk.Image, reference: sitk.Image, *, label: int | None, min_voxels: int, flat: bool, tolerance: float
+    mask: sitk.Image,
+    reference: sitk.Image,
+    *,
+    label: int | None,
+    min_voxels: int,
+    flat: bool,
+    tolerance: float,
+    name: str = "mask",
 ) -> sitk.Image:
     """Return the ROI as 0/1 on the exact grid of its reference image, or say why it cannot be used.
 
@@ -50,6 +157,8 @@ def check_mask(
         Whether an ROI of a single slice is meant (features in 2D).
     tolerance : float
         See `same_grid`.
+    name : str
+        What it is called in messages.
 
     Raises
     ------
@@ -80,13 +189,13 @@ def check_mask(
     roi = (voxels == wanted).astype(np.uint8)
     n = int(roi.sum())
     if n == 1:
-        raise RoiError("the mask is a single voxel", expected=f"at least {min_voxels} voxels")
+        raise RoiError(f"the {name} is a single voxel", expected=f"at least {min_voxels} voxels")
     if n < min_voxels:
-        raise RoiError("the mask is too small", expected=f"at least {min_voxels} voxels", found=n)
+        raise RoiError(f"the {name} is too small", expected=f"at least {min_voxels} voxels", found=n)
     _, size = bounding_box(roi)
     if size.min() == 1 and not flat:
         raise RoiError(
-            "the mask is a single slice", expected="at least 2 slices along every axis",
+            f"the {name} is a single slice", expected="at least 2 slices along every axis",
             found="x".join(map(str, size)), todo="set force2D: true in extract.radiomics.setting for features in 2D",
         )  # fmt: skip
     out = sitk.GetImageFromArray(roi)

@@ -162,8 +162,9 @@ def _but_roi(results: Results, model: Mapping[str, Any]) -> dict[str, Any] | Non
     """What makes a model besides its region's source; None for a model without a region."""
     if not model.get("roi"):
         return None
-    structure = results.settings["extract"]["rois"][model["roi"]].get("mask")
-    return {**{k: v for k, v in model.items() if k not in ("label", "roi")}, "structure": structure}
+    roi = results.settings["extract"]["rois"][model["roi"]]
+    region = {k: v for k, v in roi.items() if k not in ("source", "min_voxels")}
+    return {**{k: v for k, v in model.items() if k not in ("label", "roi")}, "region": region}
 
 
 def _failures(results: Results, labels: Sequence[str], known: Mapping[str, pd.DataFrame]) -> Block:
