@@ -40,7 +40,7 @@ from hccflow.phantom.anatomy import draw_anatomy
 from hccflow.phantom.cohorts import PRESETS, make_cards
 from hccflow.phantom.contrast import INTERCEPT
 from hccflow.phantom.parameters import Parameters
-from hccflow.phantom.people import Person, people
+from hccflow.phantom.people import BASELINE, Person, Visit, people
 from hccflow.phantom.series import geometry
 from hccflow.phantom.shapes import shape_cards
 from hccflow.phantom.truth import bayes_truth
@@ -63,7 +63,7 @@ SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "eob2026": ({"size": [24, 24, 16], "spacing_mm": [3.5, 3.5, 5.0]}, {"kind": "zscore", "scale": 1.0}),
 }
 ENLARGED = 400
-BASELINE = {"available_at": "baseline"}
+KNOWN = {"available_at": "baseline"}
 KNOWS = {"clinical": "clinical", "multitask": "imaging", "singletask": "imaging", "fused": "all", "fused_mean": "all"}
 
 
@@ -83,8 +83,8 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "study": "enlarged", "seed": 20261120, "survive": {"cut": "median"},
         "columns": {
-            "child_pugh": {"kind": "category", "levels": ["A", "B"], **BASELINE},
-            "afp_ng_ml": {"kind": "number", **BASELINE},
+            "child_pugh": {"kind": "category", "levels": ["A", "B"], **KNOWN},
+            "afp_ng_ml": {"kind": "number", **KNOWN},
         },
         "endpoints": {"response": {"kind": "binary", "landmark_days": 0}},
         "split": {"folds": 5, "repeats": 1, "test_fraction": 0, "stratify": ["response", "site"]},
@@ -133,9 +133,9 @@ def response(p: Parameters, one: Person) -> int:
     return int(readers.sum() * 2 > len(readers))
 
 
-def draw_images(p: Parameters, one: Person) -> tuple[list[sitk.Image], sitk.Image, sitk.Image]:
-    """All channels as the scanner stores them, tumour and liver mask of one subject."""
-    scanner, anatomy = p.scanners[one.site], draw_anatomy(p, one)
+def draw_images(p: Parameters, one: Person, visit: Visit = BASELINE) -> tuple[list[sitk.Image], sitk.Image, sitk.Image]:
+    """All channels as the scanner stores them, tumour and liver mask of one scan of a subject."""
+    scanner, anatomy = p.scanners[one.site], draw_anatomy(p, one, visit)
     affine = np.eye(4)
     directions, affine[:3, 3] = geometry(scanner)
     affine[:3, :3] = directions * scanner.spacing_mm
