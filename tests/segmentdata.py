@@ -35,6 +35,7 @@ SETTINGS = {
         "device": "cpu",
         "require_dice": {},
         "imported": {},
+        "surface_tolerance_mm": 2,
     },
 }
 

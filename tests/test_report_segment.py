@@ -41,7 +41,9 @@ def _manifest(cohort: str, letter: str) -> pd.DataFrame:
         "dice_liver": 0.97, "hd95_liver_mm": 2.5, "volume_liver_ml": 1500.0, "reference_volume_liver_ml": 1510.0,
         "entropy_liver_bits": 0.1, "dice_tumour": DICE, "hd95_tumour_mm": FAR,
         "volume_tumour_ml": [22.0, 18.0, 30.0, 8.0, 0.0], "reference_volume_tumour_ml": [20.0, 20.0, 31.0, 16.0, 4.0],
-        "entropy_tumour_bits": 0.2, "digest": "",
+        "entropy_tumour_bits": 0.2, "surface_dice_liver": 0.98, "n_lesions_liver": 1, "n_found_liver": 1,
+        "n_false_liver": 0, "surface_dice_tumour": [0.9, 0.8, 1.0, 0.5, 0.0], "n_lesions_tumour": [1, 2, 1, 1, 3],
+        "n_found_tumour": [1, 2, 1, 1, 0], "n_false_tumour": [0, 1, 0, 0, 0], "digest": "",
     })  # fmt: skip
     ok.loc[4, ["masks", "notes"]] = ["liver", "tumour is empty"]
     failed = {
@@ -159,12 +161,19 @@ def test_agreement_is_that_of_the_manifest(tree: tuple[Path, dict[str, Any]]) ->
     far = np.percentile(FAR[:4], [25, 50, 75])
     assert [cell.text for cell in row.cells] == [
         "tumour", "out of fold", "5", f"{median:.3f} [{q1:.3f} to {q3:.3f}]", "0.000",
-        f"{far[1]:.1f} [{far[0]:.1f} to {far[2]:.1f}]", "\N{MINUS SIGN}10.0", "1",
+        f"{far[1]:.1f} [{far[0]:.1f} to {far[2]:.1f}]", "0.800", "\N{MINUS SIGN}10.0", "1",
     ]  # fmt: skip
+    assert "Surface Dice at 2 mm, median" in table.columns
     assert row.cells[5].note == "of the 4 of 5 cases in which both masks are there"
     assert row.cells[3].note == ""
     assert [r.cells[1].text for r in table.rows if r.cells[0].text == "tumour"] == ["out of fold", "frozen"]
     assert any("1 case without masks" in row.cells[0].text for row in table.rows)
+
+
+def test_lesions_are_pooled_by_cohort(tree: tuple[Path, dict[str, Any]]) -> None:
+    rows = [[cell.text for cell in row.cells] for row in tables(segment.build(Results(*tree)))["segment_lesions"].rows]
+    counts = ["5", "8", "5", "0.625", "1", "0.20"]
+    assert rows == [["Phantom development", "out of fold", *counts], ["Phantom external", "frozen", *counts]]
 
 
 def test_a_demand_that_is_not_met_is_a_warning(own: tuple[Path, dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ from hccflow.batch import Case
 from hccflow.cli import main
 from hccflow.errors import ConfigError, FreezeError, GeometryError, HccflowError, LeakageError, RoiError, TableError
 from hccflow.images import write_image
-from hccflow.metrics.overlap import dice, hd95
+from hccflow.metrics.overlap import detection, dice, hd95, surface_dice, surface_distances
 from hccflow.paths import case_file
 from hccflow.segment import dataset
 from hccflow.segment.labels import Labels, containment, label_map, shares
@@ -67,7 +67,8 @@ def masks_for_comparison() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI about itself
 def test_dice_equals_simpleitk_and_hd95_equals_monai() -> None:
-    from monai.metrics import compute_hausdorff_distance
+    import torch
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
     spacing = SPACING[::-1]
     for a, b in masks_for_comparison():
@@ -78,11 +79,19 @@ def test_dice_equals_simpleitk_and_hd95_equals_monai() -> None:
             a[None, None].astype(float), b[None, None].astype(float), include_background=True, percentile=95,
             spacing=list(spacing),
         )  # fmt: skip
-        assert hd95(a, b, spacing).value == pytest.approx(float(theirs[0, 0]), rel=1e-6)
-        assert hd95(a, b, spacing).value == hd95(b, a, spacing).value
+        one, two = surface_distances(a, b, spacing), surface_distances(b, a, spacing)
+        assert hd95(one).value == pytest.approx(float(theirs[0, 0]), rel=1e-6)
+        assert hd95(one).value == hd95(two).value
+        for tolerance in (1.0, 2.5, 5.0):
+            theirs = compute_surface_dice(
+                torch.tensor(a[None, None]).float(), torch.tensor(b[None, None]).float(), [tolerance],
+                include_background=True, spacing=list(spacing),
+            )  # fmt: skip
+            assert surface_dice(one, tolerance).value == pytest.approx(float(theirs[0, 0]), rel=1e-6)
+            assert surface_dice(one, tolerance).value == surface_dice(two, tolerance).value
 
 
-def test_hd95_by_brute_force() -> None:
+def test_hd95_and_surface_dice_by_brute_force() -> None:
     spacing = np.array(SPACING[::-1])
     for a, b in masks_for_comparison():
         points = []
@@ -94,19 +103,50 @@ def test_hd95_by_brute_force() -> None:
                     inner &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
             points.append(np.argwhere(mask & ~inner) * spacing)
         distances = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
-        expected = max(np.percentile(distances.min(axis=1), 95), np.percentile(distances.min(axis=0), 95))
-        assert hd95(a, b, tuple(spacing)).value == pytest.approx(expected, rel=1e-12)
+        nearest = distances.min(axis=1), distances.min(axis=0)
+        found = surface_distances(a, b, tuple(spacing))
+        assert hd95(found).value == pytest.approx(max(np.percentile(side, 95) for side in nearest), rel=1e-12)
+        for tolerance in (1.0, 2.5, 4.0):
+            share = float((np.concatenate(nearest) <= tolerance + 1e-9).mean())
+            assert surface_dice(found, tolerance).value == pytest.approx(share, rel=1e-12)
+
+
+def test_a_lesion_is_found_by_one_voxel_and_a_component_without_any_is_false() -> None:
+    two = ball((3, 6, 6), (1.5, 2, 2)), ball((8, 17, 17), (1.5, 2, 2))
+    bridge = np.zeros(SHAPE, bool)
+    bridge[3:9, 6, 6] = bridge[8, 6:18, 6] = bridge[8, 17, 6:18] = True
+    speck = np.zeros(SHAPE, bool)
+    speck[0, 22, 1] = True
+    reference, empty = two[0] | two[1], np.zeros(SHAPE, bool)
+    touching = np.zeros(SHAPE, bool)
+    touching[3, 6, 6:13] = True
+    assert detection(reference, reference) == (2, 2, 0)
+    assert detection(reference, two[0] | speck) == (2, 1, 1)
+    assert detection(reference, touching | speck) == (2, 1, 1), "one voxel is enough"
+    assert detection(reference, bridge) == (2, 2, 0), "one component may find several"
+    assert detection(bridge, reference) == (1, 1, 0), "several may find one"
+    assert detection(reference, empty) == (2, 0, 0)
+    assert detection(empty, reference) == (0, 0, 2)
+    assert detection(empty, empty) == (0, 0, 0)
 
 
 def test_undefined_is_empty_with_a_reason() -> None:
     full, empty = ball((6, 12, 12), (3, 5, 5)), np.zeros(SHAPE, bool)
     assert dice(full, empty).value == 0
     assert (dice(empty, empty).value, dice(empty, empty).reason) == (None, "both masks are empty")
-    assert (hd95(full, empty, SPACING).value, hd95(full, empty, SPACING).reason) == (None, "one mask is empty")
+    one, none = surface_distances(full, empty, SPACING), surface_distances(empty, empty, SPACING)
+    assert (hd95(one).value, hd95(one).reason) == (None, "one mask is empty")
+    assert (hd95(none).value, hd95(none).reason) == (None, "both masks are empty")
+    assert surface_dice(one, 2.0).value == 0 and len(one.there) > 0 == len(one.back)
+    assert (surface_dice(none, 2.0).value, surface_dice(none, 2.0).reason) == (None, "both masks are empty")
     notes: list[str] = []
-    row = measure("tumour", empty, full, SPACING, np.zeros(SHAPE, np.float32), notes)
+    row = measure("tumour", empty, full, SPACING, 2.0, np.zeros(SHAPE, np.float32), notes)
     assert row["dice_tumour"] == 0 and row["hd95_tumour_mm"] is None and row["entropy_tumour_bits"] is None
+    assert row["surface_dice_tumour"] == 0
+    assert [row[f"{what}_tumour"] for what in ("n_lesions", "n_found", "n_false")] == [1, 0, 0]
     assert notes == ["tumour: the mask is empty", "tumour: no HD95, one mask is empty"]
+    unknown = measure("tumour", full, None, SPACING, 2.0, None, notes)
+    assert unknown["surface_dice_tumour"] is unknown["n_lesions_tumour"] is None
 
 
 def test_entropy() -> None:
@@ -261,11 +301,15 @@ def test_a_network_never_judges_whom_it_has_seen() -> None:
 def test_the_criterion_counts_empty_masks() -> None:
     rows = frame(subject=[*"ABCD"], kind=["oof"] * 3 + ["frozen"], fold=0).assign(
         dice_tumour=[0.9, 0.8, 0.0, None], hd95_tumour_mm=[2, 4, None, None], volume_tumour_ml=[2, 3, 0, 1],
-        reference_volume_tumour_ml=[2, 2, 2, None],
+        reference_volume_tumour_ml=[2, 2, 2, None], surface_dice_tumour=[0.95, 0.85, 0.0, None],
+        n_lesions_tumour=[1, 3, 2, None], n_found_tumour=[1, 2, 0, None], n_false_tumour=[0, 2, 0, None],
     )  # fmt: skip
     table = summarise(rows, ["tumour"]).set_index("kind")
     assert table.loc["oof", ["n", "n_measured", "n_empty", "n_hd95"]].tolist() == [3, 3, 1, 2]
     assert table.loc["oof", ["dice_median", "hd95_median_mm", "volume_error_median_percent"]].tolist() == [0.8, 3, 0]
+    counts = ["surface_dice_median", "n_lesions", "n_found", "n_false", "lesion_sensitivity", "false_per_case"]
+    assert table.loc["oof", counts].tolist() == [0.85, 6, 3, 2, 0.5, pytest.approx(2 / 3)]
+    assert table.loc["frozen", ["lesion_sensitivity", "false_per_case"]].isna().all()
     assert table.loc["frozen", "reason"] == "no reference masks" and pd.isna(table.loc["frozen", "dice_median"])
     assert shortfalls(summarise(rows, ["tumour"]), {"tumour": 0.85}) == [
         "median out-of-fold Dice of 'tumour' in dev is 0.800, below 0.85",
@@ -418,6 +462,8 @@ def test_imported_masks_stand_in_for_a_network(study: SimpleNamespace, tmp_path:
     structures = {"liver": "liver", "tumour": "tumour"}
     table = predict(study, "ext", tmp_path / "batch-01", imported={"ext": structures}).set_index("subject")
     assert table.loc["E1", "kind"] == "imported" and table.loc["E1", "dice_tumour"] == 1
+    counts = ["surface_dice_tumour", "n_lesions_tumour", "n_found_tumour", "n_false_tumour"]
+    assert table.loc["E1", counts].tolist() == [1, 1, 1, 0]
     assert "no imported mask of 'liver'" in table.loc["E3", "reason"]
 
 
@@ -699,6 +745,7 @@ def segmenting() -> dict:
         ("segment.channels", ["venous"], "unknown channel 'venous'"),
         ("segment.require_dice", {"spleen": 0.8}, "unknown label 'spleen'"),
         ("segment.trainer", "resnet", "does not match"),
+        ("segment.surface_tolerance_mm", 0, "less than or equal to the minimum"),
         ("segment.imported", {"phantom-ext": {"tumour": "tumour"}}, "unknown label 'liver'"),
         ("segment.imported", {"nobody": {}}, "unknown cohort 'nobody'"),
         ("segment", ..., "unknown mask 'tumour'.*extract.rois.nnunet"),
@@ -783,6 +830,6 @@ def test_a_predicted_mask_is_never_replaced_by_the_reference(tmp_path: Path) -> 
 
 
 def test_a_case_that_was_not_converted_is_a_failed_row() -> None:
-    segmenter = CaseSegmenter(Path(), {"sub-A": {"status": "failed", "reason": "no slices"}}, SPEC, LABELS)
+    segmenter = CaseSegmenter(Path(), {"sub-A": {"status": "failed", "reason": "no slices"}}, SPEC, LABELS, 2.0)
     with pytest.raises(HccflowError, match="not converted: no slices"):
         segmenter(Case("dev", "A"), Path())

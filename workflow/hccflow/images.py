@@ -17,6 +17,8 @@ from hccflow.errors import DataAbsentError, GeometryError, RoiError
 
 #: Two grids are the same when no corner of the one is farther than this from its place in the other, in voxels.
 SAME_GRID_VOXELS = 0.02
+#: Share by which a distance may exceed a limit and still count as within it: spacings are rounded on disk.
+ROUNDING = 1e-6
 
 
 def read_image(path: str | Path) -> sitk.Image:

@@ -122,7 +122,7 @@ rule segment_predict:
         runtime=runtime(240),
         gpu=gpus(),
     params:
-        settings=segment_settings("labels", "channels", "device", "imported"),
+        settings=segment_settings("labels", "channels", "device", "imported", "surface_tolerance_mm"),
         code=code("segment_predict"),
         shared=shared_with,
         frozen=subpath(output.folder, ancestor=2),

@@ -1,4 +1,4 @@
-"""How good the study's masks are: Dice, HD95 and volume error by cohort; 1 when they miss what the study demands."""
+"""How good the study's masks are, cohort by cohort (volumes, surfaces, lesions); 1 when they miss the demanded Dice."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _batch(args: argparse.Namespace) -> None:
         key |= {"frozen": json.loads((args.frozen / "freeze.json").read_text(encoding="utf-8"))["digest"]}
     work = CaseSegmenter(
         args.folder_in, {case.stem: row for case, row in zip(cases, records, strict=True)}, spec,
-        shared_with=args.shared_with, **own,
+        tolerance_mm=segment["surface_tolerance_mm"], shared_with=args.shared_with, **own,
     )  # fmt: skip
     run_batch(cases, work, folder=args.folder, manifest=args.manifest, key=key)
 

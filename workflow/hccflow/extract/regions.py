@@ -10,12 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from hccflow.errors import RoiError
-from hccflow.images import components
+from hccflow.images import ROUNDING, components
 
 #: Largest deviation of origin and spacing, as a fraction of a voxel, and of direction cosines.
 TOLERANCE = 1e-3
-#: Share by which a voxel may lie beyond the edge of a ring: spacings are rounded on disk.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hccflow.batch import Case
 from hccflow.errors import HccflowError, LeakageError
 from hccflow.ids import ScoreKind, Status
 from hccflow.images import write_image
-from hccflow.metrics.overlap import dice, hd95
+from hccflow.metrics.overlap import detection, dice, hd95, surface_dice, surface_distances
 from hccflow.paths import case_file
 from hccflow.segment.dataset import Spec, folds_of, subject_of
 from hccflow.segment.labels import Labels
@@ -91,6 +91,8 @@ class CaseSegmenter:
         Channels, reference and labels.
     labels : Labels
         Label table with containment.
+    tolerance_mm : float
+        Tolerance of the surface Dice.
     networks, judges
         The ensemble and who may judge whom; None where masks are imported.
     imported : mapping
@@ -103,6 +105,7 @@ class CaseSegmenter:
     converted: Mapping[str, Mapping[str, Any]]
     spec: Spec
     labels: Labels
+    tolerance_mm: float
     networks: Networks | None = None
     judges: Judges | None = None
     imported: Mapping[str, str] | None = None
@@ -129,7 +132,7 @@ class CaseSegmenter:
             reference = None
             if name in references:
                 reference = mask_array(read_mask(self.folder_in, case, name, volume.reference))
-            columns |= measure(name, mask, reference, volume.spacing, entropy, notes)
+            columns |= measure(name, mask, reference, volume.spacing, self.tolerance_mm, entropy, notes)
             if mask.any():
                 write_image(volume.mask_image(mask), folder / case_file(case.subject, case.session, "mask", desc=name))
         return {**columns, "notes": "; ".join(notes)}
@@ -165,6 +168,7 @@ def measure(
     mask: NDArray[np.bool_],
     reference: NDArray[np.bool_] | None,
     spacing_mm: Sequence[float],
+    tolerance_mm: float,
     entropy: NDArray[np.float32] | None,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -176,6 +180,8 @@ def measure(
         Predicted and reference mask; None where there is no reference.
     spacing_mm : sequence of 3 float
         ``(k, j, i)``.
+    tolerance_mm : float
+        See `hccflow.metrics.overlap.surface_dice`.
     entropy : array, shape (k, j, i)
         See `entropy_of`; the column holds its mean over the predicted mask.
     """
@@ -185,6 +191,8 @@ def measure(
         f"reference_volume_{name}_ml": None if reference is None else int(reference.sum()) * ml,
         f"dice_{name}": None,
         f"hd95_{name}_mm": None,
+        f"surface_dice_{name}": None,
+        **dict.fromkeys((f"n_lesions_{name}", f"n_found_{name}", f"n_false_{name}")),
         f"entropy_{name}_bits": float(entropy[mask].mean()) if entropy is not None and mask.any() else None,
     }
     if not mask.any():
@@ -193,7 +201,10 @@ def measure(
         notes.append(f"{name}: no reference mask")
         return columns
     columns[f"dice_{name}"] = dice(mask, reference).value
-    distance = hd95(mask, reference, spacing_mm)
+    distances = surface_distances(mask, reference, spacing_mm)
+    columns[f"surface_dice_{name}"] = surface_dice(distances, tolerance_mm).value
+    columns |= {f"{what}_{name}": count for what, count in detection(reference, mask)._asdict().items()}
+    distance = hd95(distances)
     columns[f"hd95_{name}_mm"] = distance.value
     if distance.reason:
         notes.append(f"{name}: no HD95, {distance.reason}")

@@ -27,9 +27,9 @@ def build(results: Results) -> Section:
     known = {c: table for c, table in tables.items() if table is not None}
     if not spec or not known:
         return Section("segment", "Segmentation", [Callout("absent", "No predicted masks", caption("segment_none"))])
-    blocks: list[Block] = [*_demands(results, spec, known), _agreement(results, spec["labels"], known)]
+    blocks: list[Block] = [*_demands(results, spec, known), _agreement(results, spec, known)]
     target = spec["labels"][-1]
-    blocks += _volumes(results, target, known)
+    blocks += [*_lesions(results, target, known), *_volumes(results, target, known)]
     for cohort, table in known.items():
         figures = [f for name, row in extremes(table, target) if (f := _overlay(results, cohort, target, name, row))]
         if figures:
@@ -72,8 +72,8 @@ def _demands(results: Results, spec: Mapping[str, Any], known: Mapping[str, pd.D
     return blocks
 
 
-def _agreement(results: Results, labels: Sequence[str], known: Mapping[str, pd.DataFrame]) -> Table:
-    rows = []
+def _agreement(results: Results, spec: Mapping[str, Any], known: Mapping[str, pd.DataFrame]) -> Table:
+    rows, labels, tolerance = [], spec["labels"], f"{spec['surface_tolerance_mm']:g}"
     for cohort, table in known.items():
         rows.append(Row([Cell(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})")], heading=True))
         usable = table[table["status"] == Status.OK.value]
@@ -81,12 +81,14 @@ def _agreement(results: Results, labels: Sequence[str], known: Mapping[str, pd.D
             part = usable[usable["kind"] == kind]
             for label in labels if len(part) else ():
                 dice, far = part[f"dice_{label}"].dropna(), part[f"hd95_{label}_mm"].dropna()
+                near = part[f"surface_dice_{label}"].dropna()
                 truth, volume = part[f"reference_volume_{label}_ml"], part[f"volume_{label}_ml"]
                 error = (100 * (volume - truth) / truth)[truth > 0]
                 cells = [
                     Cell(label, strong=label == labels[-1]), Cell(word), Cell(f"{len(part)}"),
                     quartiles(dice, 3, len(part)), Cell(number(dice.min(), 3) if len(dice) else DASH),
-                    quartiles(far, 1, len(part)), Cell(number(error.median(), 1) if len(error) else DASH),
+                    quartiles(far, 1, len(part)), Cell(number(near.median(), 3) if len(near) else DASH),
+                    Cell(number(error.median(), 1) if len(error) else DASH),
                     Cell(f"{int((volume == 0).sum())}"),
                 ]  # fmt: skip
                 rows.append(Row(cells))
@@ -95,10 +97,36 @@ def _agreement(results: Results, labels: Sequence[str], known: Mapping[str, pd.D
             rows.append(Row([Cell(f"{plural(failed, 'case')} without masks, with reasons below")], indent=True))
     columns = [
         "Label", "Networks", "n", "Dice, median [quartiles]", "Smallest Dice", "HD95 in mm, median [quartiles]",
-        "Volume error in %, median", "Empty",
+        f"Surface Dice at {tolerance} mm, median", "Volume error in %, median", "Empty",
     ]  # fmt: skip
     sources = [f"segment/{cohort}/manifest.tsv" for cohort in known]
-    return Table("segmentation", caption("segmentation"), columns, rows, sources, text_columns=("Networks",))
+    return Table(
+        "segmentation", caption("segmentation", tolerance=tolerance), columns, rows, sources, text_columns=("Networks",)
+    )
+
+
+def _lesions(results: Results, label: str, known: Mapping[str, pd.DataFrame]) -> list[Block]:
+    """Detection by lesion, pooled over the cases of a cohort that have a reference mask; nothing where none has."""
+    rows = []
+    for cohort, table in known.items():
+        for kind, word in KINDS.items():
+            part = table[(table["kind"] == kind) & table[f"n_lesions_{label}"].notna()]
+            lesions, found, false = (int(part[f"{what}_{label}"].sum()) for what in ("n_lesions", "n_found", "n_false"))
+            if len(part):
+                sensitivity = number(found / lesions, 3) if lesions else DASH
+                counts = [
+                    f"{len(part)}",
+                    f"{lesions}",
+                    f"{found}",
+                    sensitivity,
+                    f"{false}",
+                    number(false / len(part), 2),
+                ]
+                rows.append(Row([Cell(results.cohort_name(cohort)), Cell(word), *map(Cell, counts)]))
+    columns = ["Cohort", "Networks", "Cases", "Lesions", "Found", "Sensitivity", "False", "False per case"]
+    sources = [f"segment/{cohort}/manifest.tsv" for cohort in known]
+    text = caption("segment_lesions", label=label)
+    return [Table("segment_lesions", text, columns, rows, sources, text_columns=("Networks",))] if rows else []
 
 
 def quartiles(values: pd.Series, digits: int, cases: int) -> Cell:
