@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from hccflow.networks.loop import Rows
 from hccflow.networks.model import NetworkModel, load_network
 from hccflow.paths import case_file
 from hccflow.tables import write_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 COLUMNS = [
@@ -167,22 +170,30 @@ def _draw(
     k = int(mask.sum(axis=(1, 2)).argmax())
     images = row.images[0].cpu().numpy()
     titles = list(channels) or [f"channel {channel + 1}" for channel in range(len(images))]
-    several = len({head for head, _ in results}) > 1
-    for (head, method), result in results.items():
-        energy = "undefined" if result.energy_in_mask is None else f"{result.energy_in_mask:.2f}"
-        name = f"{NAMES[method]}, {head}" if several else NAMES[method]
-        titles.append(f"{name}\nin mask {energy}, chance {result.mask_fraction:.2f}")
-    figure, axes = plt.subplots(1, len(titles), figsize=(2.3 * len(titles), 3.0), layout="constrained")
-    maps: list[Explanation | None] = [None] * len(images) + list(results.values())
-    for place, (axis, title, over) in enumerate(zip(axes, titles, maps, strict=True)):
-        image = images[place if over is None else 0]
+    heads = list(dict.fromkeys(head for head, _ in results))
+    methods = list(dict.fromkeys(method for _, method in results))
+    # The channels once, and beside them a row of maps for each endpoint.
+    size = (2.3 * (len(titles) + len(methods)), 0.7 + 2.3 * len(heads))
+    figure, axes = plt.subplots(
+        len(heads), len(titles) + len(methods), figsize=size, squeeze=False, layout="constrained"
+    )
+
+    def show(axis: Axes, image: np.ndarray, title: str) -> None:
         low, high = np.percentile(image, [1, 99])
         axis.imshow(image[k], cmap="gray", vmin=low, vmax=high)
-        if over is not None:
-            axis.imshow(over.cam[k] / (float(over.cam.max()) or 1.0), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
         axis.contour(mask[k], [0.5], colors="#4dd0a8", linewidths=1.2)
         axis.set_title(title, fontsize=8)
+
+    for axis in axes.flat:
         axis.set_axis_off()
+    for axis, image, title in zip(axes[0], images, titles, strict=False):
+        show(axis, image, title)
+    for (head, method), result in results.items():
+        axis = axes[heads.index(head), len(titles) + methods.index(method)]
+        energy = "undefined" if result.energy_in_mask is None else f"{result.energy_in_mask:.2f}"
+        name = f"{NAMES[method]}, {head}" if len(heads) > 1 else NAMES[method]
+        show(axis, images[0], f"{name}\nin mask {energy}, chance {result.mask_fraction:.2f}")
+        axis.imshow(result.cam[k] / (float(result.cam.max()) or 1.0), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
     figure.suptitle(f"{case['chosen']}: {_answer(case)}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part.{path.name}")
