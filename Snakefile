@@ -81,6 +81,7 @@ rule all_extract:
 rule all_train:
     input:
         expand("<results>/train/{model}/freeze.json", model=TRAINED),
+        ODDS,
 
 
 rule all_validate:

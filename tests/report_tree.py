@@ -166,6 +166,8 @@ def _train(root: Path, config: dict[str, Any]) -> None:
         share = [round(max(0.0, 1 - 0.12 * i), 2) for i in range(len(names))]
         chosen = pd.DataFrame({"feature": names, "frequency": share, "in_final_model": [int(s > 0.5) for s in share]})
         write_table(chosen, folder / "selection.tsv")
+        if model == "clinical":
+            write_table(metrics_table(_odds(model)), folder / "odds_ratios.tsv")
         freeze = {
             "threshold": {"value": 0.413, "rule": "youden", "reason": ""},
             "training": {"n": len(split), "n_events": 17, "cohorts": ["phantom-dev"], "subjects_digest": "ab" * 8},
@@ -174,6 +176,21 @@ def _train(root: Path, config: dict[str, Any]) -> None:
         manifest = split[["cohort", "subject"]].assign(session="", status="ok", reason="")
         write_table(manifest, folder / "manifest.tsv")
         write_text(folder / "freeze.json", json.dumps(freeze, indent=1))
+
+
+def _odds(model: str) -> list[dict[str, Any]]:
+    where = {"study": "phantom", "endpoint": "response", "cohort": "phantom-dev", "model": model}
+    rows = []
+    for group, n, events in (("age", 36, 16), ("child_pugh=A", 30, 12), ("child_pugh=B", 7, 5)):
+        rows.append(Estimate(n, n=n, n_events=events).row("n_subjects", group=group, **where))
+    for kind, n in (("univariable", 37), ("multivariable", 36)):
+        method = "profile penalised likelihood: 16 events for 2 coefficients"
+        for group, value in (("age", 1.03), ("child_pugh=B", 2.4)):
+            found = Estimate(value, value / 1.5, value * 1.5, method, p=0.04, n=n, n_events=16)
+            rows.append(found.row("odds_ratio", group=group, comparator=kind, **where))
+    for term in ("age", "child_pugh"):
+        rows.append(Estimate(1.12, n=36).row("vif", group=term, comparator="multivariable", **where))
+    return rows
 
 
 def _validate(root: Path, cohort: str, config: dict[str, Any]) -> None:

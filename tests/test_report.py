@@ -331,6 +331,21 @@ def test_undefined_is_a_dash_with_its_reason(tree: tuple[Path, dict[str, Any]]) 
     assert 'title="the scores separate the classes"' in page_of(*tree)
 
 
+def test_odds_ratios_stand_alone_and_together(tree: tuple[Path, dict[str, Any]]) -> None:
+    table = next(b for b in section(*tree, "models").blocks if isinstance(b, Table) and b.name == "odds_ratios")
+    head, *rows = [[cell.text for cell in row.cells] for row in table.rows]
+    assert head == [
+        "Clinical, for Objective response (mRECIST, majority of three readers); together 36 subjects, 16 events; "
+        "Firth's penalised likelihood (16 events for 2 coefficients)"
+    ]
+    assert rows == [
+        ["Age, years", "36 / 16", "1.03 (0.69 to 1.54)", "0.040", "1.03 (0.69 to 1.54)", "0.040", "1.1"],
+        ["Child-Pugh class: A", "30 / 12", "reference", "", "reference", "", ""],
+        ["Child-Pugh class: B", "7 / 5", "2.40 (1.60 to 3.60)", "0.040", "2.40 (1.60 to 3.60)", "0.040", "1.1"],
+    ]
+    assert table.sources == ["train/clinical/odds_ratios.tsv"]
+
+
 def test_the_two_by_two_table_stands_beside_the_rates(tree: tuple[Path, dict[str, Any]]) -> None:
     found = {b.name: b for b in section(*tree, "performance").blocks if isinstance(b, Table)}
     table = found["performance_response"].frame().set_index(["group", "Model"])["TP / FP / FN / TN"]

@@ -57,8 +57,10 @@ def test_no_file_of_a_judging_cohort_is_read_on_the_way_to_training(data: Path) 
         rule = re.search(r"rule (\w+):", text)
         files = {kind: re.search(rf"^ +{kind}: (.+)$", text, flags=re.M) for kind in ("input", "output")}
         jobs.append((rule[1] if rule else "", *(set(m[1].split(", ")) if m else set() for m in files.values())))
-    needed = {rule: read for rule, read, _ in jobs if rule.startswith(("train", "segment_train", "fuse"))}
-    assert set(needed) == {"train", "train_fold", "train_network", "segment_train", "fuse"}
+    needed = {
+        rule: read for rule, read, _ in jobs if rule.startswith(("train", "segment_train", "fuse", "odds_ratios"))
+    }
+    assert set(needed) == {"train", "train_fold", "train_network", "segment_train", "fuse", "odds_ratios"}
     todo, reached = set().union(*(read for rule, read, _ in jobs if rule in needed)), set()
     while todo:
         file = todo.pop()

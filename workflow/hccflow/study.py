@@ -22,6 +22,7 @@ import yaml
 from hccflow.errors import ConfigError, DataAbsentError, LeakageError
 from hccflow.ids import CohortRole, check_id
 from hccflow.lesions import check_lesions_file
+from hccflow.models.parameters import is_clinical_logistic
 from hccflow.participants import read_participants
 from hccflow.provenance import digest_of
 from hccflow.references import check_references, check_variants
@@ -113,6 +114,11 @@ class Study:
     def models(self) -> dict[str, dict[str, Any]]:
         """Entries of all models that are trained: the declared ones, then the variants."""
         return {**self.config["models"], **{name: dict(one.spec) for name, one in self.variants.items()}}
+
+    @cached_property
+    def clinical_logistic(self) -> list[str]:
+        """Declared models whose odds ratios are tabulated."""
+        return [name for name, spec in self.config["models"].items() if is_clinical_logistic(spec)]
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ KIND = {name: model["kind"] for name, model in STUDY.models.items()}
 TABULAR, NETWORKS, FUSIONS, CHOICES = (
     [name for name in TRAINED if KIND[name] == kind] for kind in ("tabular", "network", "fusion", "choice")
 )
+ODDS = expand("<results>/train/{model}/odds_ratios.tsv", model=STUDY.clinical_logistic)
 PLACES = [f"{r}-{f}" for r in range(STUDY.config["split"]["repeats"]) for f in range(STUDY.config["split"]["folds"])]
 EXPLAINED = expand(
     "<results>/validate/{cohort}/{model}.cam", cohort=IMAGE_COHORTS, model=[n for n in MODELS if n in NETWORKS]

@@ -23,6 +23,7 @@ rule report:
             model=MODELS,
             file=["freeze.json", "fits.tsv", "selection.tsv"],
         ),
+        odds=ODDS,
         predictions=expand(
             "<results>/validate/{cohort}/{model}.predictions.tsv",
             cohort=COHORTS,

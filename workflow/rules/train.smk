@@ -33,6 +33,32 @@ rule train:
         " --features {input.features:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 
+# Odds ratios of a clinical logistic model: they describe the training rows and are no part of the model.
+rule odds_ratios:
+    input:
+        subjects=expand("<results>/enrol/{cohort}/subjects.tsv", cohort=DEVELOPMENT),
+        split="<results>/enrol/split.tsv",
+    output:
+        table="<results>/train/{model}/odds_ratios.tsv",
+    log:
+        "<logs>/train/{model}/odds_ratios.log",
+    benchmark:
+        "<benchmarks>/train/{model}/odds_ratios.tsv"
+    wildcard_constraints:
+        model=choose(STUDY.clinical_logistic),
+    conda:
+        "../../envs/models.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(15),
+    params:
+        settings=model_settings,
+        code=code("odds_ratios"),
+    shell:
+        "python -m hccflow odds_ratios --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
+        " --settings {params.settings:q} --out {output.table:q} 2>&1 | tee {log:q}"
+
+
 # A network: one job a fold, then the final fit and the freeze. Checkpoints lie in the work folder, so a killed job goes on.
 rule train_fold:
     input:

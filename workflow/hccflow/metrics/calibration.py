@@ -27,6 +27,7 @@ from hccflow.metrics.inputs import (
     check_binary,
     single_class,
 )
+from hccflow.metrics.logistic import newton
 
 #: Sum of exp(-|linear predictor|), nearly the information on an intercept, below which it has no finite error.
 NO_INFORMATION = 1e-10
@@ -96,29 +97,13 @@ class LogisticFit:
 def fit_logistic(y: Floats, lp: Floats, *, slope: bool = True) -> LogisticFit:
     """Fit logit(P(y)) = a + b lp by Newton's method; with ``slope=False`` b is 1 (lp enters as an offset).
 
-    Call `no_logistic_fit` first; the likelihood is concave, and steps that lower it are halved.
+    Call `no_logistic_fit` first.
     """
     X = np.column_stack([np.ones_like(lp), lp]) if slope else np.ones((len(lp), 1))
     offset = np.zeros_like(lp) if slope else lp
     theta = np.zeros(X.shape[1]) if slope else np.array([_offset_root(y, lp)])
-
-    def loglik(at: Floats) -> float:
-        eta = offset + X @ at
-        return float(y @ eta - np.logaddexp(0, eta).sum())
-
-    current = loglik(theta)
-    for _ in range(100):
-        mu = expit(offset + X @ theta)
-        information = (X * (mu * (1 - mu))[:, None]).T @ X
-        step = np.linalg.solve(information, X.T @ (y - mu))
-        while (new := loglik(theta + step)) < current - 1e-9 * abs(current):
-            step /= 2
-        theta, current = theta + step, new
-        if np.abs(step).max() < 1e-12 * max(1.0, np.abs(theta).max()):
-            break
-    mu = expit(offset + X @ theta)
-    inverse = np.linalg.inv((X * (mu * (1 - mu))[:, None]).T @ X)
-    return LogisticFit(float(theta[0]), float(theta[1]) if slope else 1.0, inverse)
+    theta, covariance = newton(X, y, offset, theta)
+    return LogisticFit(float(theta[0]), float(theta[1]) if slope else 1.0, covariance)
 
 
 def _offset_root(y: Floats, lp: Floats) -> float:

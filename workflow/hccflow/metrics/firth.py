@@ -123,6 +123,25 @@ def _refined(at: Callable[[Array], Point | None], now: Point, new: Point) -> Poi
     return new if other is None or other.value <= new.value else other
 
 
+def logistic_likelihood(design: Array, y: Array) -> Callable[[Array], Point | None]:
+    """Penalised likelihood of a logistic model, for `maximise`; the intercept is a column of `design`."""
+
+    def at(beta: Array) -> Point | None:
+        eta = design @ beta
+        p, rest = expit(eta), expit(-eta)
+        weight = p * rest
+        loglik = -np.logaddexp(0.0, np.where(y == 1, -eta, eta)).sum()
+
+        def slope(inverse: Array) -> Array:
+            hat = weight * ((design @ inverse) * design).sum(1)
+            return design.T @ (hat * (rest - p))
+
+        gradient = design.T @ np.where(y == 1, rest, -p)
+        return penalised(beta, float(loglik), gradient, (design.T * weight) @ design, slope)
+
+    return at
+
+
 def firth_logistic(X: Array, y: Array) -> Array:
     """Coefficients of a penalised logistic model, the intercept first (not penalised differently), shape (p + 1,).
 
@@ -138,21 +157,7 @@ def firth_logistic(X: Array, y: Array) -> Array:
         A predictor is constant or a combination of others, or the maximum is beyond the precision of numbers.
     """
     design = np.column_stack([np.ones(len(X)), np.asarray(X, float)])
-    y = np.asarray(y, float)
-
-    def at(beta: Array) -> Point | None:
-        eta = design @ beta
-        p, rest = expit(eta), expit(-eta)
-        weight = p * rest
-        loglik = -np.logaddexp(0.0, np.where(y == 1, -eta, eta)).sum()
-
-        def slope(inverse: Array) -> Array:
-            hat = weight * ((design @ inverse) * design).sum(1)
-            return design.T @ (hat * (rest - p))
-
-        gradient = design.T @ np.where(y == 1, rest, -p)
-        return penalised(beta, float(loglik), gradient, (design.T * weight) @ design, slope)
-
+    at = logistic_likelihood(design, np.asarray(y, float))
     best = maximise(at, np.zeros(design.shape[1]), np.ones(design.shape[1], bool))
     if best is None:
         raise HccflowError(

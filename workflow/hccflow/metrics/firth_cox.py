@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import linalg, stats
-from scipy.optimize import brentq
 
 from hccflow.errors import HccflowError
 from hccflow.metrics.cox import RiskSets
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.firth import Point, maximise, penalised
+from hccflow.metrics.profile import NO_FIT, profiled
 
 Array = np.ndarray[Any, Any]
-METHOD = "profile penalised likelihood"
-NO_FIT = "the penalised likelihood has its maximum beyond the precision of numbers"
 #: Risk sets times subjects up to which deviations from the mean of each risk set are summed one by one: differences of
 #: sums lose the small information far out, where a covariate separates the events.
 DENSE = 40_000
@@ -55,18 +52,7 @@ def firth_cox(X: Array, time: Array, event: Array, names: Sequence[str], level: 
     best = maximise(likelihood.at, np.zeros(len(names)), np.ones(len(names), bool))
     if best is None:
         return {name: undefined(NO_FIT, **count) for name in names}
-    out = {}
-    for j, name in enumerate(names):
-        low, high = (_limit(likelihood, best, j, level, side) for side in (-1, 1))
-        others = _but(j, len(names))
-        without = maximise(likelihood.at, np.where(others, best.beta, 0.0), others)
-        known = {"below": low is not None, "above": high is not None, "to 0, so no p": without is not None}
-        missing = [text for text, found in known.items() if not found]
-        reason = f"the profile likelihood cannot be followed {', '.join(missing)}" if missing else ""
-        p = None if without is None else float(stats.chi2.sf(max(2 * (best.value - without.value), 0.0), 1))
-        below, above = (None if v is None else float(v / scale[j]) for v in (low, high))
-        out[name] = Estimate(float(best.beta[j] / scale[j]), below, above, METHOD, p, **count, reason=reason)
-    return out
+    return {name: profiled(likelihood.at, best, j, scale[j], level, count) for j, name in enumerate(names)}
 
 
 class _Likelihood:
@@ -108,32 +94,3 @@ class _Likelihood:
         step = 1e-4 * np.eye(beta.size)
         slope = [(self.sets.evaluate(beta + h)[2] - self.sets.evaluate(beta - h)[2]) / 2e-4 for h in step]
         return *self.sets.evaluate(beta), np.array(slope)
-
-
-def _but(j: int, size: int) -> Array:
-    return np.arange(size) != j
-
-
-def _limit(likelihood: _Likelihood, best: Point, j: int, level: float, side: int) -> float | None:
-    """Where the profile of coefficient `j` falls by half a quantile of chi-squared; None: cannot be followed."""
-    quantile = float(np.sqrt(stats.chi2.ppf(level, 1)))
-    others, here = _but(j, best.beta.size), float(best.beta[j])
-    warm = best.beta.copy()
-
-    def excess(value: float) -> float:
-        """Signed root of the fall beyond the quantile: nearly a line, so that few steps find its zero."""
-        point = maximise(likelihood.at, np.where(others, warm, value), others)
-        if point is None:
-            return np.nan
-        warm[:] = point.beta
-        return float(np.sqrt(max(2 * (best.value - point.value), 0.0)) - quantile)
-
-    near, far = here, here + side * quantile * float(np.sqrt(linalg.inv(best.information)[j, j]))
-    for _ in range(60):
-        beyond = excess(far)
-        if beyond >= 0:
-            root = brentq(excess, near, far, xtol=1e-9 * max(1.0, abs(far)))
-            return float(root) if np.isfinite(root) else None
-        # Too far to be computed: half the way; not far enough: twice.
-        near, far = (near, (near + far) / 2) if np.isnan(beyond) else (far, far + 2 * (far - near))
-    return None

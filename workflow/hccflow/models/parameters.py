@@ -52,3 +52,13 @@ def check_learner(spec: Mapping[str, Any], where: str) -> None:
                 )  # fmt: skip
             if section == "grid" and (not isinstance(value, list) or not value):
                 raise ConfigError("a grid needs a list of values", where=f"{where}.grid.{name}", found=value)
+
+
+def is_clinical_logistic(spec: Mapping[str, Any]) -> bool:
+    """Whether a model is a logistic regression of clinical columns alone, so that odds ratios describe it."""
+    return bool(
+        spec["kind"] == "tabular"
+        and spec.get("columns")
+        and "roi" not in spec
+        and spec["learner"] in ("logistic", "firth")
+    )

@@ -37,7 +37,7 @@ RULES = {
     "segment": ["segment_predict", "segment_gather"],
     "segment_judge": ["segment"],
     "extract": ["extract", "extract_gather", "extract_import", "crop", "crop_gather"],
-    "train": ["train", "train_fold", "train_network", "fuse", "choose"],
+    "train": ["train", "train_fold", "train_network", "fuse", "choose", "odds_ratios"],
     "validate": ["predict", "explain", "validate"],
     "pool": ["pool"],
     "experiment": ["experiment"],
@@ -169,7 +169,9 @@ class _Writer:
                 more = [f"models.{variant.base}", f"experiment.{variant.sweep}"]
             deps = [*enrolled, *(inputs or self.features(development))]
             made = [f"{RESULTS}/train/{EACH}"]
-            return self.stage("train", [f"{RESULTS}/train/{EACH}/freeze.json"], deps, made, more, variant is None)
+            targets = ["freeze.json", *["odds_ratios.tsv"] * (name in self.study.clinical_logistic)]
+            targets = [f"{RESULTS}/train/{EACH}/{target}" for target in targets]
+            return self.stage("train", targets, deps, made, more, variant is None)
 
         def validate(name: str) -> dict[str, Any]:
             maps = [m for m, spec in self.declared.items() if spec["kind"] == "network" and name in self.imaged]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from hccflow.report.page import DASH, Cell, Row, Section, Table
+from hccflow.report.page import DASH, Block, Cell, Row, Section, Table
 from hccflow.report.results import Results
+from hccflow.report.sections.odds import odds_blocks
 from hccflow.report.words import caption, number, plural
 
 LEARNERS = {
@@ -68,7 +69,8 @@ def build(results: Results) -> Section:
         ["train/*/fits.tsv", "train/*/selection.tsv", "train/*/freeze.json"],
         text_columns=("Predictors", "Selection", "Learner and tuning", "Operating point"),
     )
-    return Section("models", "Models", [table])
+    blocks: list[Block] = [table, *odds_blocks(results)]
+    return Section("models", "Models", blocks)
 
 
 def _predictors(results: Results, spec: Mapping[str, Any]) -> str:
