@@ -73,6 +73,23 @@ def test_every_proof_of_a_capability_exists_and_the_counts_are_right() -> None:
         assert words in " ".join((ROOT / page).read_text(encoding="utf-8").split()), f"{page} does not say: {words}"
 
 
+def test_the_table_of_designs_in_the_readme_counts_the_capabilities() -> None:
+    page = (ROOT / "docs" / "capabilities.md").read_text(encoding="utf-8")
+    table = [row.strip("| ").split(" | ") for row in re.findall(r"^\| \d+ \|.*$", page, flags=re.M)]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for study in ("li2022", "eob2026", "jia2026", "chen2025", "yu2025"):
+        cells, unfinished = [], []
+        for letter in (study[0].upper(), study[0]):
+            states = {row[0]: row[-1] for row in table if letter in row[2]}
+            counts = [sum(state.startswith(kind) for state in states.values()) for kind in ("there", "in part", "not")]
+            cells.append(", ".join(map(str, counts)))
+            unfinished += [row for row, state in states.items() if not state.startswith("there")]
+        line = (
+            f"| [{study}](docs/studies/{study}.md) | {' | '.join(cells)} | {', '.join(sorted(unfinished, key=int))} |"
+        )
+        assert line in readme, f"README.md does not say: {line}"
+
+
 def test_the_studies_have_simple_baselines() -> None:
     """Beside every model of images one of clinical columns, or of one named feature (size, SUVmax), on its endpoint."""
     for path in [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]:
