@@ -17,7 +17,8 @@ from radiomics import featureextractor
 from hccflow.cli import main
 from hccflow.errors import ConfigError, RoiError, TableError
 from hccflow.extract.cases import import_features
-from hccflow.extract.intensity import normalise
+from hccflow.extract.crops import make_crop
+from hccflow.extract.intensity import correct_bias, normalise
 from hccflow.extract.radiomics import Extractor
 from hccflow.tables import read_table, write_table
 
@@ -130,6 +131,79 @@ def test_a_window_cuts_and_maps_to_its_scale() -> None:
     assert out.max() == 100
     middle = (values > -20) & (values < 180)
     np.testing.assert_allclose(out[middle], (values[middle] + 20) / 2)
+
+
+def shaded(shape=(16, 64, 64), spacing=(3.0, 3.0, 6.0)) -> tuple[sitk.Image, np.ndarray, np.ndarray]:
+    """A body in air, with a homogeneous organ and 2.5 % of noise in it, under a known smooth field; organ and field."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    body, organ = (x / 0.85) ** 2 + (y / 0.7) ** 2 < 1, ((x + 0.25) / 0.4) ** 2 + (y / 0.45) ** 2 + z**2 < 0.8
+    field = np.exp(0.25 * x + 0.2 * y**2 - 0.15 * z + 0.1 * x * y)
+    noise = np.random.default_rng(3).normal(0, 10, shape)
+    image = sitk.GetImageFromArray(np.abs(np.where(organ, 400, np.where(body, 250, 0)) * field + noise).astype("int16"))
+    image.SetSpacing(spacing)
+    return image, organ, np.where(body, field, np.nan)
+
+
+@pytest.mark.parametrize("shape", [(16, 64, 64), (6, 96, 80)])
+def test_n4_takes_a_smooth_field_out_and_finds_the_true_one(shape: tuple[int, int, int]) -> None:
+    image, organ, field = shaded(shape)
+    before, after = sitk.GetArrayFromImage(image).astype(float), sitk.GetArrayFromImage(correct_bias(image))
+
+    def variation(values: np.ndarray) -> float:
+        return float(values[organ].std() / values[organ].mean())
+
+    assert variation(before) > 0.07
+    assert variation(after) < 0.45 * variation(before), "2.5 % of noise is left"
+    body = np.isfinite(field) & (before > 0)
+    assert np.corrcoef(np.log(before[body] / after[body]), np.log(field[body]))[0, 1] > 0.99
+
+
+def test_n4_gives_the_same_bytes_on_any_number_of_cores() -> None:
+    image, _, _ = shaded()
+    default = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    made = []
+    try:
+        for cores in (1, 2, 3, 3):
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(cores)
+            made.append(sitk.GetArrayFromImage(correct_bias(image)).tobytes())
+            assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == cores, "others keep theirs"
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(default)
+    assert len(set(made)) == 1
+
+
+def test_n4_comes_first_for_features_and_crops_alike_and_only_when_asked_for() -> None:
+    image, organ, _ = shaded()
+    mask = sitk.GetImageFromArray(organ.astype(np.uint8))
+    mask.CopyInformation(image)
+    parameters = {"setting": {}, "imageType": {"Original": {}}, "featureClass": {"firstorder": []}}
+    box = {"size": [16, 16, 8], "margin_mm": 4.0}
+    corrected = correct_bias(image)
+    for kind in ("none", "zscore"):
+        plain, n4 = {"kind": kind}, {"kind": kind, "bias_field": "n4"}
+        wanted = Extractor(parameters, plain, 20).extract({"a": corrected}, mask).values
+        assert Extractor(parameters, n4, 20).extract({"a": image}, mask).values == wanted
+        crops = [make_crop([i], mask, box, intensity=how).image for i, how in ((image, n4), (corrected, plain))]
+        np.testing.assert_array_equal(*crops)
+        off = (
+            normalise(image, mask, None, {"scale": 1.0, "kind": kind, **more}) for more in ({}, {"bias_field": "none"})
+        )
+        first, second = map(sitk.GetArrayFromImage, off)
+        assert first.tobytes() == second.tobytes() and first.dtype == second.dtype
+    assert normalise(image, mask, None, {"kind": "none"}) is image
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.ones((2, 30, 30)), "too thin for a bias field.*30 x 30 x 2"),
+        (np.ones((9, 30, 30)), "constant or not finite"),
+        (np.where(np.arange(9 * 30 * 30).reshape(9, 30, 30) < 20, 9.0, 0.0), "too little of the image is body"),
+    ],
+)
+def test_an_image_without_a_bias_field_says_so(values: np.ndarray, words: str) -> None:
+    with pytest.raises(RoiError, match=words):
+        correct_bias(sitk.GetImageFromArray(values))
 
 
 def test_intensity_normalisation_makes_features_blind_to_the_scale_of_mr():

@@ -48,6 +48,12 @@ def test_the_default_study_loads(data: Path) -> None:
         ("primary.cohort", "phantom-exd", ConfigError, ["unknown cohort 'phantom-exd'", "did you mean 'phantom-ext'?"]),
         ("extract.intensity", {"kind": "window"}, ConfigError, ["the window of intensities is not whole"]),
         ("extract.intensity", {"kind": "window", "window": [9, 9]}, ConfigError, ["low below high"]),
+        (
+            "extract.intensity",
+            {"kind": "window", "window": [0, 9], "bias_field": "n4"},
+            ConfigError,
+            ["only MR has a bias field", "modality MR, kind window"],
+        ),
         ("primary.model", "oracle", ConfigError, ["unknown model 'oracle'", "config.primary.model"]),
         ("cohorts.phantom-fup.subset_of", "nobody", ConfigError, ["unknown development cohort 'nobody'"]),
         ("cohorts.phantom-dev.role", "external", ConfigError, ["no development cohort"]),
@@ -82,6 +88,14 @@ def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: 
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+def test_n4_is_for_mr(modality: str) -> None:
+    asked = changed(CONFIG, "extract.intensity.bias_field", "n4")
+    check_config(asked)
+    with pytest.raises(ConfigError, match=rf"only MR has a bias field.*bias_field.*modality {modality}, kind organ"):
+        check_config(changed(asked, "imaging.modality", modality))
 
 
 def test_images_without_a_section_imaging_are_told_before_anything_runs(data: Path) -> None:

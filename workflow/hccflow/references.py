@@ -254,6 +254,13 @@ def _check_imaging(config: dict[str, Any]) -> None:
             "the window of intensities is not whole", where="config.extract.intensity", found=dict(intensity),
             expected="kind: window with window: [low, high], low below high",
         )  # fmt: skip
+    modality = imaging["modality"] if imaging else "none"
+    if intensity.get("bias_field") == "n4" and (modality != "MR" or window):
+        raise ConfigError(
+            "only MR has a bias field to correct", where="config.extract.intensity.bias_field",
+            expected="imaging.modality MR and a kind other than window",
+            found=f"modality {modality}, kind {intensity['kind']}", todo="remove bias_field",
+        )  # fmt: skip
     if intensity["kind"] == "organ":
         _known(intensity.get("organ", ""), masks, "mask", "config.extract.intensity.organ")
 
