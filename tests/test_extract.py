@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ from hccflow.extract.cases import import_features
 from hccflow.extract.crops import make_crop
 from hccflow.extract.intensity import correct_bias, normalise
 from hccflow.extract.radiomics import Extractor
+from hccflow.phantom.anatomy import Anatomy, draw_anatomy
+from hccflow.phantom.cohorts import PRESETS, make_cards
+from hccflow.phantom.parameters import Parameters
+from hccflow.phantom.people import people
 from hccflow.tables import read_table, write_table
 
 NONE = {"kind": "none"}
@@ -156,6 +161,27 @@ def test_n4_takes_a_smooth_field_out_and_finds_the_true_one(shape: tuple[int, in
     assert variation(after) < 0.45 * variation(before), "2.5 % of noise is left"
     body = np.isfinite(field) & (before > 0)
     assert np.corrcoef(np.log(before[body] / after[body]), np.log(field[body]))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_n4_gives_the_phantom_s_liver_back_its_own_texture(place: int) -> None:
+    p = Parameters.from_card(make_cards(PRESETS["default"])["phantom-ext"])
+
+    def scan(bias: float) -> tuple[np.ndarray, Anatomy]:
+        drawn = draw_anatomy(
+            replace(p, scanners={site: replace(scanner, bias=bias) for site, scanner in p.scanners.items()}),
+            people(p)[place],
+        )
+        return drawn.phases["arterial"].astype(float), drawn
+
+    (plain, drawn), (bright, _) = scan(0.0), scan(0.15)  # the same subject, texture and noise
+    liver = drawn.liver & ~drawn.tumour
+    variation = [
+        float(values[liver].std() / values[liver].mean())
+        for values in (plain, bright, sitk.GetArrayFromImage(correct_bias(sitk.GetImageFromArray(bright))))
+    ]
+    assert variation[1] > 1.3 * variation[0]
+    assert variation[2] == pytest.approx(variation[0], rel=0.05)
 
 
 def test_n4_gives_the_same_bytes_on_any_number_of_cores() -> None:
