@@ -16,7 +16,7 @@ from PIL import Image
 import report_tree
 from hccflow.figures.report import Bar, Flow, ForestRow, bars, flow_diagram, forest
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
-from hccflow.report.page import Cell, Row, Table, condense, footnote_mark
+from hccflow.report.page import DASH, Cell, Row, Table, condense, footnote_mark
 from hccflow.report.results import Results
 from hccflow.report.sections import baseline, comparisons, images, leakage, models, subgroups, truth
 from hccflow.report.words import caption, estimate, number, p_value, percent
@@ -57,7 +57,7 @@ def test_a_model_is_told_by_its_own_kind() -> None:
 
 def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
     found = report_tree.settings()
-    found["cohorts"] |= {"more": {"role": "development"}}
+    found["cohorts"] |= {"more": {"role": "development"}, "unlabelled": {"role": "external"}}
     found["models"] |= {
         "late": {"kind": "fusion", "label": "Late", "endpoint": "response", "inputs": ["size", "clinical"]},
         "idle": {"kind": "fusion", "label": "Idle", "endpoint": "response", "inputs": ["unscored"]},
@@ -72,6 +72,10 @@ def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
             rows.append(Estimate(value, 0.1, 1.0, "DeLong", n=n, n_events=5).row("auc", model=model, **where))
         gap = Estimate(0.05, -0.03, 0.13, "DeLong, paired", p=0.2, n=n, n_events=5)
         rows.append(gap.row("auc_difference", model="clinical", comparator="late", **where))
+    where = {"study": "phantom", "endpoint": "response", "cohort": "unlabelled"}
+    nobody = undefined("no rows with label and score", n=0)
+    rows += [nobody.row("auc", model=model, **where) for model in ("size", "clinical", "late")]
+    rows.append(nobody.row("auc_difference", model="clinical", comparator="late", **where))
     results.metrics = metrics_table(rows).assign(source="validate/phantom-dev/metrics.tsv")
     assert comparisons.best_parts(results) == [("late", "clinical")]
     table = comparisons.build(results).blocks[1]
@@ -80,6 +84,8 @@ def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
     assert (
         shown == [["0.55 (0.10 to 1.00)", "0.60 (0.10 to 1.00)", "\N{MINUS SIGN}0.05 (\N{MINUS SIGN}0.13 to 0.03)"]] * 2
     )
+    nothing = next(row for row in table.rows if row.cells[0].text.startswith("unlabelled"))
+    assert [cell.text for cell in nothing.cells[1:]] == ["0", DASH, DASH, DASH, DASH]
 
 
 def test_share_of_the_way() -> None:

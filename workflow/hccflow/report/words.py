@@ -70,6 +70,13 @@ def missing(value: Any) -> bool:
     return bool(pd.isna(value)) or value == ""
 
 
+def count_cell(record: Mapping[str, Any] | None) -> Cell:
+    """Subjects and events of a metrics row, ``30 / 12``, or ``30`` where events are not counted."""
+    if record is None or missing(record["n"]):
+        return Cell(DASH, "no count recorded")
+    return Cell(f"{int(record['n'])}" + ("" if missing(record["n_events"]) else f" / {int(record['n_events'])}"))
+
+
 def interval(row: Mapping[str, Any], digits: int = 2) -> str:
     """Interval of a metrics row, ``0.61 to 0.92``, or empty when it has none or one without width."""
     if missing(row["ci_low"]) or missing(row["ci_high"]) or row["ci_low"] == row["ci_high"]:

@@ -14,7 +14,7 @@ from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.images import is_wide, svg_uri
 from hccflow.report.sections.pooled import pooled_blocks
 from hccflow.report.sections.truth import best
-from hccflow.report.words import caption, estimate, has_caption, missing
+from hccflow.report.words import caption, count_cell, estimate, has_caption, missing
 
 DISCRIMINATION = {
     "auc": "AUC",
@@ -93,10 +93,9 @@ def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, st
         for model in _models(results, endpoint):
             where = {"model": model, "cohort": cohort, "endpoint": endpoint}
             found = results.one("auc", **where)
-            size = DASH if found is None or missing(found["n"]) else f"{int(found['n'])} / {int(found['n_events'])}"
             cells = [estimate(results.one(metric, **where)) for metric in measures]
             cells += [_counts(results, where)] * counted
-            rows.append(Row([Cell(results.label("models", model)), Cell(size), *cells]))
+            rows.append(Row([Cell(results.label("models", model)), count_cell(found), *cells]))
             again = {metric: results.one(metric, group="recalibrated", **where) for metric in measures}
             if any(row is not None and not missing(row["value"]) for row in again.values()):
                 cells = [

@@ -9,7 +9,7 @@ from hccflow.report.page import Block, Callout, Cell, Figure, Row, Section, Tabl
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.performance import forest_alt
-from hccflow.report.words import caption, estimate, missing, p_cell
+from hccflow.report.words import caption, count_cell, estimate, missing, p_cell
 
 
 def build(results: Results) -> Section:
@@ -60,8 +60,8 @@ def _subgroup_table(results: Results, table: pd.DataFrame) -> Table:
             if column != head:
                 row = results.one("auc_interaction", cohort=cohort, endpoint=endpoint, model=model, group=column)
                 test, head = p_cell(row), column
-            size = "" if missing(record["n"]) else f"{int(record['n'])} / {int(record['n_events'])}"
-            rows.append(Row([Cell(f"{_column_label(results, column)}: {value}"), Cell(size), estimate(record), test]))
+            name = Cell(f"{_column_label(results, column)}: {value}")
+            rows.append(Row([name, count_cell(record), estimate(record), test]))
     columns = ["Subgroup", "n / events", f"AUC ({level(results)} CI)", "Interaction p"]
     return Table("subgroups", caption("subgroups"), columns, rows, sorted(table["source"].unique()), folded=True)
 

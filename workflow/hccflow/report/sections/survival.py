@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.performance import forest_alt, stage_figures
-from hccflow.report.words import caption, estimate, missing, number, p_cell, p_value
+from hccflow.report.words import caption, count_cell, estimate, number, p_cell, p_value
 
 #: Figures of survive that are shown of every cohort, and those of the primary cohort only, in this order.
 CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t", "nomogram"), ("km", "cif", "auc_t", "spline", "nomogram")
@@ -45,12 +44,6 @@ def _heading(results: Results, cohort: str, endpoint: str, model: str = "") -> R
     return Row([Cell(f"{words}; {results.label('models', model)}" if model else words)], heading=True)
 
 
-def _count(record: Mapping[str, Any] | None) -> Cell:
-    if record is None or missing(record["n"]):
-        return Cell(DASH, "no count recorded")
-    return Cell(f"{int(record['n'])}" + ("" if missing(record["n_events"]) else f" / {int(record['n_events'])}"))
-
-
 def _summary(results: Results, found: pd.DataFrame) -> Table:
     """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself."""
     rows: list[Row] = []
@@ -61,7 +54,7 @@ def _summary(results: Results, found: pd.DataFrame) -> Table:
             where = {"cohort": cohort, "endpoint": endpoint, "model": model}
             logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
             high = results.one("cox_hr", group="high", comparator="low", **where)
-            cells = [_count(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
+            cells = [count_cell(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
             cells.append(estimate(results.one("c_uno", **where)))
             if inside:
                 cells.append(estimate(results.one(WITHIN, **where), absent="no scores of several folds"))
@@ -114,7 +107,7 @@ def _cox(results: Results, found: pd.DataFrame) -> list[Block]:
             where = {"cohort": cohort, "endpoint": endpoint, "model": model, "comparator": "multivariable"}
             factor = results.one("vif", group=name.partition("=")[0], **where)
             cells = [*pairs, estimate(factor, 1, absent="one covariate only")]
-            rows.append(Row([Cell(covariate(results, name, metric)), _count(size), *cells]))
+            rows.append(Row([Cell(covariate(results, name, metric)), count_cell(size), *cells]))
         added = results.one("cox_added_chi2", cohort=cohort, endpoint=endpoint, model=model, comparator="clinical")
         if added is not None:
             cells = [*[Cell("")] * (2 * len(COX) - 1), estimate(added), p_cell(added), Cell("")]

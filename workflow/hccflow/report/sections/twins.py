@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hccflow.report.page import DASH, Cell, Row, Table
+from hccflow.report.page import Cell, Row, Table
 from hccflow.report.results import Results
 from hccflow.report.sections.headline import level
-from hccflow.report.words import caption, estimate, missing, p_cell
+from hccflow.report.words import caption, count_cell, estimate, p_cell
 
 Spec = Mapping[str, Any]
 
@@ -52,9 +52,8 @@ def comparison(results: Results, name: str, pairs: Sequence[tuple[str, str]], fi
         for cohort in results.cohorts:
             where = {"cohort": cohort, "endpoint": endpoint}
             gap = results.gap("auc_difference", model=one, comparator=two, **where)
-            count = DASH if gap is None or missing(gap["n"]) else f"{int(gap['n'])} / {int(gap['n_events'])}"
             values = [estimate(results.one("auc", model=model, **where)) for model in (one, two)]
             who = f"{results.cohort_name(cohort)} ({results.role_word(cohort)})"
-            rows.append(Row([Cell(who), Cell(count), *values, estimate(gap), p_cell(gap)]))
+            rows.append(Row([Cell(who), count_cell(gap), *values, estimate(gap), p_cell(gap)]))
     columns = ["Cohort", "n / events", first, second, f"{first} minus {second}", "p"]
     return Table(name, caption(name, level=level(results)), columns, rows, ["validate/*/metrics.tsv"])
