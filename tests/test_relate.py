@@ -581,6 +581,45 @@ def test_a_mixed_model_agrees_with_paired_differences() -> None:
     assert se == pytest.approx(change.std(ddof=1) / np.sqrt(15), rel=1e-3)
 
 
+@pytest.mark.parametrize("icc", [0.0, 0.05, 0.1, 0.2])
+def test_little_variance_between_rats_is_neither_a_crash_nor_none(icc: float) -> None:
+    """Four arms of eight rats, four weeks: in a balanced design the answer is that of the analysis of variance."""
+    n, weeks, arms = 32, 4, np.arange(32) % 4
+    week = np.tile(np.arange(weeks) - 1.5, n)
+    arm = np.repeat(arms, weeks)
+    design = pd.DataFrame(
+        {f"arm {a}": (arm == a) * 1.0 for a in range(1, 4)} | {f"week {a}": (arm == a) * week for a in range(4)}
+    )
+    design.insert(0, "constant", 1.0)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        y = np.sqrt(icc) * rng.standard_normal((n, 1)) + np.sqrt(1 - icc) * rng.standard_normal((n, weeks))
+        means = np.array([y[arms == a].mean() for a in range(4)])
+        between = weeks * ((y.mean(axis=1) - means[arms]) ** 2).sum()
+        slopes = np.array([np.polyfit(week[:weeks], y[arms == a].mean(axis=0), 1)[0] for a in range(4)])
+        within = ((y - y.mean(axis=1, keepdims=True) - slopes[arms][:, None] * week[:weeks]) ** 2).sum()
+        none = between / 28 <= within / 92
+        square = (between + within) / 120 if none else between / 28
+        found = fit_mixed(design, y.ravel(), np.repeat([f"S{i}" for i in range(n)], weeks))["arm 1"]
+        assert found.value == pytest.approx(means[1] - means[0], abs=1e-6)
+        assert found.value is not None and found.ci_high is not None
+        se = (found.ci_high - found.value) / stats.t.ppf(0.975, 24)
+        assert se == pytest.approx(np.sqrt(2 * square / 32), rel=1e-3), seed
+        assert found.reason == ("no variance between patients" if none else ""), seed
+
+
+def test_a_singular_likelihood_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    def singular(*_: Any, **__: Any) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(MixedLM, "fit", singular)
+    found = fit_mixed(pd.DataFrame({"constant": np.ones(12)}), np.arange(12.0), np.repeat(list("abcdef"), 2))
+    assert found["constant"].value is None
+    assert found["constant"].reason == "REML failed: Singular matrix"
+
+
 # configuration and command ---------------------------------------------------------------------------------------
 
 

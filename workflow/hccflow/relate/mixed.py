@@ -28,7 +28,7 @@ def fit_mixed(design: pd.DataFrame, y: Array, subjects: Array, *, level: float =
         Column -> estimate. Intervals and p by t with (subjects - k) degrees of freedom: for effects between subjects as
         in the analysis of their means, for effects within conservative; the normal quantiles of a Wald test are too
         short for a dozen animals. Undefined with the reason where no subject was measured twice, the design is not of
-        full rank, or REML does not converge.
+        full rank, or REML fails or does not converge.
     """
     n_subjects, k = len(set(subjects)), design.shape[1]
     why = ""
@@ -47,7 +47,10 @@ def fit_mixed(design: pd.DataFrame, y: Array, subjects: Array, *, level: float =
     scale = float(np.std(y))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance at its boundary is told below, a failure to converge too
-        fit = MixedLM(y / scale, design, groups=subjects).fit(reml=True, method=["lbfgs", "powell"])
+        try:  # not lbfgs: its first step goes to a variance of zero, and crashes or calls that the answer
+            fit = MixedLM(y / scale, design, groups=subjects).fit(reml=True, method=["bfgs", "powell"])
+        except np.linalg.LinAlgError as error:
+            return {str(name): undefined(f"REML failed: {error}", n=n_subjects) for name in design}
     errors = np.sqrt(np.diag(fit.cov_params())[:k])
     if not fit.converged or not np.isfinite(errors).all():
         return {str(name): undefined("REML did not converge", n=n_subjects) for name in design}
