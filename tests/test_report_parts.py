@@ -41,6 +41,19 @@ def test_information_is_stated_only_for_just_these_variables() -> None:
     }  # fmt: skip
 
 
+def test_a_choice_may_use_what_the_base_of_its_sweep_may() -> None:
+    found = report_tree.settings()
+    found["experiment"] = {"backbones": {"of": "deep"}}
+    found["models"] |= {
+        "deep": {"kind": "network", "endpoint": "response", "network": {"crop": "tumour"}},
+        "chosen": {"kind": "choice", "endpoint": "response", "choose": {"among": "backbones"}},
+        "joined": {"kind": "fusion", "endpoint": "response", "inputs": ["clinical", "chosen"]},
+    }
+    results = Results(Path("nowhere"), found)
+    assert truth.best(results, "phantom-ext", "chosen", "response")[0] == "imaging"
+    assert truth.best(results, "phantom-ext", "joined", "response")[0] == "all"
+
+
 def test_a_model_is_told_by_its_own_kind() -> None:
     found = report_tree.settings()
     found["models"] |= {

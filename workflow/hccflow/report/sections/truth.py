@@ -38,9 +38,15 @@ def _variables(model: str, models: Mapping[str, Any], truth: Mapping[str, Any]) 
 def best(results: Results, cohort: str, model: str, endpoint: str) -> tuple[str, float | None]:
     """Kind of information that a model may use, and the best AUC or C-index that it allows; None where nobody knows."""
     truth = (results.settings.get("truth") or {}).get(cohort) or {}
-    if not truth or model not in results.settings["models"]:
+    models = results.settings["models"]
+    if not truth or model not in models:
         return "", None
-    information = information_of(model, results.settings["models"], truth)
+    sweeps = results.settings.get("experiment") or {}
+    # A choice may use what the base of its sweep may: its variants see no more.
+    seen = {
+        name: models[sweeps[one["choose"]["among"]]["of"]] if one.get("choose") else one for name, one in models.items()
+    }
+    information = information_of(model, seen, truth)
     measure = "c_index" if endpoint in results.endpoints("survival") else "auc"
     entry = ((truth.get(endpoint) or {}).get(measure) or {}).get(information)
     return information, None if entry is None else float(entry["value"])
