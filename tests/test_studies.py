@@ -63,6 +63,17 @@ def test_every_study_has_the_guards_of_the_weaknesses_that_its_paper_shows(name:
     assert config["survive"]["cut"] == "median", "the cut comes from out-of-fold training scores"
     assert config["primary"]["comparator"]
     assert config["report"]["known_limits"]
+    sweeps = config["experiment"].values()
+    if len(config["imaging"]["channels"]) > 1:
+        assert any("channels" in sweep["auto"] for sweep in sweeps), "does one channel do?"
+    if config["survive"]["endpoints"]:
+        assert config["survive"]["tau_days"], "restricted means, where hazards are not proportional"
+    networks = [model["network"] for model in config["models"].values() if model["kind"] == "network"]
+    for network in networks:
+        assert network["seeds"] > 1 or "real data take 3 to 5" in text_of(name), "several seeds, or why not"
+    tasks = [network["tasks"] for network in networks if len(network.get("tasks", {})) > 1]
+    alone = any(len(network.get("tasks", {})) == 1 for network in networks)
+    assert not tasks or alone or any("tasks" in sweep["auto"] for sweep in sweeps), "what does a second task give?"
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
