@@ -18,7 +18,7 @@ from hccflow.cli import main
 from hccflow.errors import ConfigError, DataAbsentError, FitError, LeakageError, TableError
 from hccflow.metrics.multiplicity import adjust
 from hccflow.relate import Cohort, Frozen, frozen_from, learn, read_gmt, read_measurements, relate, signature_table
-from hccflow.relate.arms import arm_rows
+from hccflow.relate.arms import arm_rows, slope_differences
 from hccflow.relate.correlation import correlation, spearman_interval
 from hccflow.relate.genes import GeneResult, relate_genes
 from hccflow.relate.histology import Line, histology_rows, pairs
@@ -526,14 +526,72 @@ def rats(
 
 def test_arms_are_told_apart_by_their_course() -> None:
     outcomes, arm, week = rats(effect=3.0, slope=1.0, seed=1)
-    found = {(r["metric"], r["group"]): r for r in arm_rows(outcomes, arm, ["control", "tace", "combined"], week)}
+    rows = arm_rows(outcomes, arm, ["control", "tace", "combined"], week)
+    found = {(r["metric"], r["group"]): r for r in rows if r["comparator"] == "control"}
     level, course = found["arm_difference", "combined"], found["arm_slope_difference", "combined"]
     assert level["ci_low"] < 3.0 < level["ci_high"]
     assert course["ci_low"] < 1.0 < course["ci_high"]
     assert course["p"] < 0.001
     assert found["arm_slope_difference", "tace"]["p"] > 0.05
     assert found["arm_slope_difference_holm", "combined"]["p"] >= course["p"]
-    assert level["n"] == 24
+    assert (level["n"], course["n"]) == (24, 16)
+
+
+def test_every_two_arms_are_compared_and_all_are_counted() -> None:
+    """What a combination adds is asked against each of its parts, not only against no treatment."""
+    outcomes, arm, week = rats(effect=3.0, slope=1.0, seed=1)
+    outcomes["second"] = -outcomes["y"]
+    rows = arm_rows(outcomes, arm, ["control", "tace", "combined"], week)
+    for metric in ("arm_difference", "arm_slope_difference"):
+        own = {(r["group"], r["comparator"]): r for r in rows if r["metric"] == metric and r["model"] == "y"}
+        assert set(own) == {("tace", "control"), ("combined", "control"), ("combined", "tace")}
+        indirect = own["combined", "control"]["value"] - own["tace", "control"]["value"]
+        assert own["combined", "tace"]["value"] == pytest.approx(indirect, abs=1e-9)
+        assert own["combined", "tace"]["p"] < 0.001
+    again = arm_rows(outcomes[["y"]], arm, ["tace", "combined", "control"], week)
+    first, other = (
+        next(
+            r
+            for r in table
+            if r["metric"] == "arm_difference" and {r["group"], r["comparator"]} == {"combined", "tace"}
+        )
+        for table in (rows, again)
+    )
+    assert (first["ci_low"], first["ci_high"]) == pytest.approx((other["ci_low"], other["ci_high"]), rel=1e-6)
+    raw = [r["p"] for r in rows if not r["metric"].endswith("_holm")]
+    assert [r["p"] for r in rows if r["metric"].endswith("_holm")] == pytest.approx(adjust(raw, "holm"))
+    assert len(raw) == 12
+    assert rows[-1]["ci_method"] == "Holm over 12"
+
+
+def test_slopes_that_differ_between_rats_do_not_make_arms_differ() -> None:
+    """Each rat has a course of its own: the test of slopes keeps its level of 5 %."""
+    arm = np.repeat(np.where(np.arange(16) % 2, "treated", "control"), 4)
+    week = np.tile(np.arange(4.0), 16)
+    rejected = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        own, course = np.repeat(rng.standard_normal((2, 16)), 4, axis=1)
+        y = own + course * week + rng.standard_normal(64)
+        table = pd.DataFrame({"y": y, "arm": arm, "time": week}, index=cases(16, 4))
+        p = slope_differences(table, ["control", "treated"])["treated", "control"].p
+        assert p is not None
+        rejected += p < 0.05
+    assert 0.02 < rejected / 300 < 0.08
+
+
+def test_a_rat_seen_at_one_time_has_a_level_and_no_slope() -> None:
+    outcomes, arm, week = rats(effect=3.0, slope=1.0, seed=1)
+    week.loc["S000"] = 2.0  # control, all scans in one week
+    week.loc["S001"] = np.nan  # tace, no time known
+    rows = arm_rows(outcomes, arm, ["control", "tace", "combined"], week)
+    found = {(r["metric"], r["group"], r["comparator"]): r for r in rows}
+    one, both = (found["arm_slope_difference", arm, "control"] for arm in ("combined", "tace"))
+    assert (one["n"], one["reason"]) == (15, "subjects with fewer than two times, left out: 1")
+    assert (both["n"], both["reason"]) == (14, "subjects with fewer than two times, left out: 2")
+    slopes = [np.polyfit(range(4), outcomes.loc[f"S{i:03d}", "y"], 1)[0] for i in range(24)]
+    assert one["value"] == pytest.approx(np.mean(slopes[2::3]) - np.mean(slopes[3::3]))
+    assert found["arm_difference", "combined", "control"]["n"] == 23
 
 
 def test_scans_of_one_rat_are_not_so_many_rats() -> None:
@@ -542,7 +600,14 @@ def test_scans_of_one_rat_are_not_so_many_rats() -> None:
     for seed in range(20):
         outcomes, arm, week = rats(effect=0.0, slope=0.0, seed=seed, n=18, weeks=8)
         rows = arm_rows(outcomes, arm, ["control", "tace", "combined"], week)
-        mixed += next(r["p"] for r in rows if r["metric"] == "arm_difference" and r["group"] == "combined") < 0.05
+        mixed += (
+            next(
+                r["p"]
+                for r in rows
+                if r["metric"] == "arm_difference" and r["group"] == "combined" and r["comparator"] == "control"
+            )
+            < 0.05
+        )
         values = outcomes["y"].to_numpy()
         wrong += stats.ttest_ind(values[arm == "combined"], values[arm == "control"]).pvalue < 0.05
     assert mixed <= 3
@@ -552,7 +617,11 @@ def test_scans_of_one_rat_are_not_so_many_rats() -> None:
 def test_one_measurement_each_is_compared_by_means() -> None:
     outcomes, arm, _ = rats(effect=2.0, slope=0.0, seed=3)
     found = arm_rows(outcomes, arm, ["control", "tace", "combined"], None)
-    row = next(r for r in found if r["metric"] == "arm_difference" and r["group"] == "combined")
+    row = next(
+        r
+        for r in found
+        if r["metric"] == "arm_difference" and r["group"] == "combined" and r["comparator"] == "control"
+    )
     means = outcomes["y"].groupby(level="subject").mean()
     arms = arm.groupby(level="subject").first()
     expected = stats.ttest_ind(means[arms == "combined"], means[arms == "control"], equal_var=False)

@@ -143,13 +143,14 @@ def _arms(results: Results, metrics: pd.DataFrame) -> list[Block]:
     table = metrics[metrics["metric"].isin(["arm_difference", "arm_slope_difference"])]
     if table.empty:
         return []
-    adjusted = {tuple(r[k] for k in ("metric", "cohort", "model", "group")): r for r in records(metrics)}
+    keys = ("cohort", "model", "group", "comparator")
+    adjusted = {(r["metric"], *(r[key] for key in keys)): r for r in records(metrics)}
     rows = []
     for (cohort, outcome), part in groups(table, ["cohort", "model"]):
         rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {_name(results, outcome)}")], heading=True))
         for one in records(part):
             what = "course" if one["metric"] == "arm_slope_difference" else "level"
-            holm = adjusted.get((f"{one['metric']}_holm", cohort, outcome, one["group"]))
+            holm = adjusted.get((f"{one['metric']}_holm", *(one[key] for key in keys)))
             words = f"{one['group']} against {one['comparator']}, {what}"
             count = Cell(DASH, str(one["reason"])) if missing(one["n"]) else Cell(f"{int(one['n'])}")
             rows.append(Row([Cell(words), count, estimate(one), p_cell(one), p_cell(holm)]))
