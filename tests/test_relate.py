@@ -498,6 +498,36 @@ def test_few_patients_give_reasons_in_every_row() -> None:
         assert row["reason"] == "9 matched patients; at least 10 are needed"
 
 
+def test_within_arms_histology_does_not_follow_what_only_the_arms_made() -> None:
+    rng = np.random.default_rng(5)
+    arm = np.arange(32) % 4
+    index = cases(32)
+    signatures = pd.DataFrame({"s": arm + 0.3 * rng.standard_normal(32), "arm": 1.0 * arm}, index=index)
+    targets = pd.DataFrame({"viability": 40 - 9 * arm + 3 * rng.standard_normal(32)}, index=index)
+    subjects = index.to_frame(index=False).assign(arm=pd.Series(arm).map(dict(enumerate("abcd"))))
+    given = covariate_matrix(subjects, ["arm"], {"arm": {"kind": "category"}})
+    plain, within = (
+        {(row["metric"], row["model"]): row for row in histology_rows(signatures, targets, "ols", None, frozenset(), g)}
+        for g in (None, given)
+    )
+    assert plain["spearman", "s"]["value"] < -0.8
+    row = within["spearman", "s"]
+    assert row["p"] > 0.05
+    ranks = np.column_stack([stats.rankdata(signatures["s"]), stats.rankdata(targets["viability"])])
+    left = ranks - np.array([ranks[arm == a].mean(axis=0) for a in range(4)])[arm]
+    r = stats.pearsonr(left[:, 0], left[:, 1]).statistic
+    assert row["value"] == pytest.approx(r)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(r) * np.sqrt(27 / (1 - r**2)), 27))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(spearman_interval(r, 29))
+    assert within["slope", "s"] == plain["slope", "s"]
+    assert within["spearman", "arm"]["reason"] == "the covariates explain the signature or the target entirely"
+    assert given is not None
+    given.iloc[:20] = np.nan
+    few = histology_rows(signatures[["s"]], targets, "ols", None, frozenset(), given)
+    assert few[0]["reason"] == "12 matched patients with all covariates; at least 13 are needed"
+    assert few[1]["value"] == plain["slope", "s"]["value"]
+
+
 def test_a_target_of_the_patient_meets_the_mean_of_the_sessions() -> None:
     signature = pd.Series([1.0, 3.0, 5.0, 7.0], index=cases(2, 2))
     once = pd.Series([10.0, 20.0, 22.0], index=pd.MultiIndex.from_tuples([("S000", ""), ("S001", ""), ("S001", "")],
@@ -702,6 +732,7 @@ def test_a_singular_likelihood_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> N
         ("relate.signatures.deep", {"network": "radiomics"}, "unknown network 'radiomics'"),
         ("relate.signatures.radiomics.components", 2, "a model's score has no components"),
         ("relate.genes.adjust", ["sites"], "unknown column 'sites'"),
+        ("relate.histology.adjust", ["arms"], "unknown column 'arms'"),
         ("relate.arms", {"column": "age"}, "unknown category 'age'"),
         ("relate.histology.regresion", "ols", "did you mean 'regression'"),
     ],

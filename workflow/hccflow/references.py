@@ -356,8 +356,9 @@ def _check_relate(config: dict[str, Any]) -> None:
             _known(spec["network"], networks, "network", f"{where}.network")
         if "model" in spec and "components" in spec:
             raise ConfigError("a model's score has no components", where=f"{where}.components")
-    for name in relate.get("genes", {}).get("adjust", ()):
-        _known(name, ["site", *columns], "column", "config.relate.genes.adjust")
+    for part in ("genes", "histology"):
+        for name in relate.get(part, {}).get("adjust", ()):
+            _known(name, ["site", *columns], "column", f"config.relate.{part}.adjust")
     if "arms" in relate:
         for key, kind in (("column", "category"), ("time", "number")):
             name = relate["arms"].get(key)

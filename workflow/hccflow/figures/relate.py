@@ -227,6 +227,7 @@ def _histology(
     targets, names = list(settings["histology"]["targets"]), list(dict.fromkeys(pairs["signature"]))
     figure, axes = new_figure(max(85, 58 * len(names)), 8 + 55 * len(targets), rows=len(targets), columns=len(names))
     figure.suptitle(cohort, fontsize=9)
+    sign = "partial ρ" if settings["histology"]["adjust"] else "ρ"
     for place, (target, name) in zip(axes, ((t, n) for t in targets for n in names), strict=True):
         both = pairs[(pairs["target"] == target) & (pairs["signature"] == name)]
         rows = metrics[(metrics["endpoint"] == target) & (metrics["model"] == name)].set_index("metric")
@@ -236,7 +237,7 @@ def _histology(
         if np.isfinite(slope) and np.isfinite(intercept):
             ends = np.array([both["x"].min(), both["x"].max()])
             place.plot(ends, intercept + slope * ends, color=COLOURS[1])
-        told = f"ρ = {number(rho)}, Holm p {_p(rows['p']['spearman_holm'])}"
-        place.set_title(told if np.isfinite(rho) else rows["reason"]["spearman"], fontsize=7)
+        told = f"{sign} = {number(rho)}, Holm p {_p(rows['p']['spearman_holm'])}"
+        place.set_title(told if np.isfinite(rho) else textwrap.fill(rows["reason"]["spearman"], 44), fontsize=7)
     save_figure(figure, path)
     return path

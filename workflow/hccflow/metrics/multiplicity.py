@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+
+from hccflow.metrics.estimate import Estimate
 
 #: Our names and those of statsmodels.
 METHODS = {"holm": "holm", "BH": "fdr_bh", "BY": "fdr_by", "bonferroni": "bonferroni"}
@@ -27,3 +31,19 @@ def adjust(p: Sequence[float | None], method: str = "holm") -> list[float | None
         for i, value in zip(known, adjusted, strict=True):
             out[i] = float(value)
     return out
+
+
+def holm_rows(tests: Sequence[tuple[str, Estimate, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows ``<metric>_holm`` of the metrics table: the same values, with p adjusted by Holm over all of them.
+
+    Parameters
+    ----------
+    tests : sequence of (str, Estimate, mapping)
+        Metric, estimate, and where its row stands, as in `Estimate.row`.
+    """
+    adjusted = adjust([estimate.p for _, estimate, _ in tests], "holm")
+    how = f"Holm over {sum(p is not None for p in adjusted)}"
+    return [
+        replace(estimate, p=p, ci_low=None, ci_high=None, ci_method=how).row(f"{metric}_holm", **where)
+        for (metric, estimate, where), p in zip(tests, adjusted, strict=True)
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from hccflow.metrics.estimate import Estimate, undefined
-from hccflow.metrics.multiplicity import adjust
+from hccflow.metrics.multiplicity import holm_rows
 from hccflow.relate.correlation import Array
 from hccflow.relate.mixed import fit_mixed
 
@@ -55,11 +54,7 @@ def arm_rows(outcomes: pd.DataFrame, arm: pd.Series, levels: list[str], time: pd
                 where = {"model": outcome, "group": group, "comparator": comparator}
                 rows.append(estimate.row(metric, **where))
                 tests.append((metric, estimate, where))
-    adjusted = adjust([estimate.p for _, estimate, _ in tests], "holm")
-    for (metric, estimate, where), p in zip(tests, adjusted, strict=True):
-        holm = replace(estimate, p=p, ci_low=None, ci_high=None, ci_method=f"Holm over {len(tests)}")
-        rows.append(holm.row(f"{metric}_holm", **where))
-    return rows
+    return rows + holm_rows(tests)
 
 
 def contrasts_of(levels: list[str]) -> list[Pair]:

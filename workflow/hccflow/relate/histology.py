@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from hccflow.metrics.estimate import Estimate, undefined
-from hccflow.metrics.multiplicity import adjust
+from hccflow.metrics.multiplicity import holm_rows
 from hccflow.relate.correlation import ENOUGH, Array, correlation, spearman_interval
 from hccflow.relate.matching import by_subject
 from hccflow.relate.mixed import fit_mixed
@@ -66,6 +66,7 @@ def histology_rows(
     regression: str,
     lines: Mapping[str, Line] | None,
     taught: frozenset[str],
+    covariates: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """Metrics of every target and signature of a cohort.
 
@@ -82,6 +83,8 @@ def histology_rows(
         it every patient is predicted by the line of the others (a development cohort).
     taught : frozenset of str
         Subjects on whom the lines were fitted.
+    covariates : pandas.DataFrame, optional
+        Index ``subject``; the rank correlation is then partial, of those who have them all. Lines are not adjusted.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def histology_rows(
         for name in signatures:
             where = {"endpoint": target, "model": name}
             both = pairs(signatures[name], targets[target])
-            found = dict(_estimates(both, regression))
+            found = dict(_estimates(both, regression, covariates))
             line = None if lines is None else lines.get(f"{target}|{name}")
             unseen = both[~both.index.get_level_values("subject").isin(taught)]
             if lines is None:
@@ -104,15 +107,11 @@ def histology_rows(
             else:
                 found |= _scored(unseen["y"].to_numpy(), line.predict(unseen["x"].to_numpy()), "line of development")
             rows += [found[metric].row(metric, **where) for metric in METRICS]
-            tests.append((found["spearman"], where))
-    adjusted = adjust([test.p for test, _ in tests], "holm")
-    for (test, where), p in zip(tests, adjusted, strict=True):
-        holm = replace(test, p=p, ci_low=None, ci_high=None, ci_method=f"Holm over {len(tests)}")
-        rows.append(holm.row("spearman_holm", **where))
-    return rows
+            tests.append(("spearman", found["spearman"], where))
+    return rows + holm_rows(tests)
 
 
-def _estimates(both: pd.DataFrame, regression: str) -> Iterator[tuple[str, Estimate]]:
+def _estimates(both: pd.DataFrame, regression: str, covariates: pd.DataFrame | None) -> Iterator[tuple[str, Estimate]]:
     means = by_subject(both)
     why = ""
     if len(means) < ENOUGH:
@@ -122,12 +121,24 @@ def _estimates(both: pd.DataFrame, regression: str) -> Iterator[tuple[str, Estim
     if why:
         yield from ((metric, undefined(why, n=len(means))) for metric in METRICS)
         return
-    link = correlation(means[["x"]].to_numpy(), means["y"].to_numpy())
-    rho = float(link.r[0])
-    low, high = spearman_interval(rho, len(means), LEVEL)
-    p = float(link.p(link.r)[0])
-    yield "spearman", Estimate(rho, low, high, "Fisher z, Bonett-Wright", p, len(means))
+    yield "spearman", _spearman(means, covariates)
     yield from (_mixed(both) if regression == "mixed" else _least_squares(means))
+
+
+def _spearman(means: pd.DataFrame, covariates: pd.DataFrame | None) -> Estimate:
+    """Rank correlation of patients' means, partial where there are covariates."""
+    own = pd.DataFrame(index=means.index) if covariates is None else covariates.reindex(means.index).dropna()
+    means = means.loc[own.index]
+    n, needed = len(means), ENOUGH + own.shape[1]
+    if n < needed:
+        return undefined(f"{n} matched patients with all covariates; at least {needed} are needed", n=n)
+    link = correlation(means[["x"]].to_numpy(), means["y"].to_numpy(), own.to_numpy(float))
+    rho = float(link.r[0])
+    if np.isnan(rho):
+        return undefined("the covariates explain the signature or the target entirely", n=n)
+    low, high = spearman_interval(rho, link.df + 2, LEVEL)  # each covariate costs a patient
+    how = "Fisher z, Bonett-Wright" + (", partial" if own.shape[1] else "")
+    return Estimate(rho, low, high, how, float(link.p(link.r)[0]), n)
 
 
 def _least_squares(means: pd.DataFrame) -> Iterator[tuple[str, Estimate]]:

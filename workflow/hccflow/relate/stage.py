@@ -103,7 +103,7 @@ def relate(
     if "genes" in chosen:
         rows += _genes(cohort, chosen["genes"], sets, settings, out, counts)
     if "histology" in chosen:
-        rows += _histology(cohort, chosen["histology"], frozen, taught, out, counts)
+        rows += _histology(cohort, settings, frozen, taught, out, counts)
     if "arms" in chosen:
         rows += _arms(cohort, chosen, settings["columns"])
     out.metrics = metrics_table({"study": settings["study"], "cohort": cohort.name, **row} for row in rows)
@@ -173,12 +173,13 @@ def _set_counts(
 
 def _histology(
     cohort: Cohort,
-    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
     frozen: Frozen,
     taught: frozenset[str],
     out: Result,
     counts: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
+    options = settings["relate"]["histology"]
     if cohort.histology is None:
         return [
             undefined(f"the cohort has no {options['table']}").row("spearman", model=name, endpoint=target)
@@ -186,8 +187,9 @@ def _histology(
             for target in options["targets"]
         ]
     targets = cohort.histology[options["targets"]]
+    covariates = covariate_matrix(cohort.subjects, options["adjust"], settings["columns"])
     for name in cohort.signatures:
-        _, count = match(cohort.signatures[name], targets.dropna(how="all"))
+        _, count = match(cohort.signatures[name], targets.dropna(how="all"), covariates)
         counts.append({"cohort": cohort.name, "source": "histology", "signature": name, **count})
     enrolled = targets[targets.index.get_level_values("subject").isin(cohort.subjects["subject"])]
     lines = None if cohort.development else frozen.lines
@@ -197,7 +199,7 @@ def _histology(
         for name in map(str, cohort.signatures)
     ]
     out.pairs = pd.concat(met, ignore_index=True).assign(cohort=cohort.name)[PAIR_COLUMNS]
-    return histology_rows(cohort.signatures, enrolled, options["regression"], lines, taught)
+    return histology_rows(cohort.signatures, enrolled, options["regression"], lines, taught, covariates)
 
 
 def _arms(cohort: Cohort, settings: Mapping[str, Any], columns: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -135,7 +135,9 @@ def _histology(results: Results, metrics: pd.DataFrame) -> list[Block]:
             cells = [count, estimate(rho), p_cell(rho), p_cell(found.get("spearman_holm"))]
             cells += [estimate(found.get(metric)) for metric in ("slope", "r2_unseen", "rmse_unseen")]
             rows.append(Row([Cell(_name(results, signature)), *cells]))
-    columns = ["Signature", "Patients", "Spearman's ρ (95% CI)", "p", "Holm p", "Slope per SD (95% CI)", "R²", "RMSE"]
+    given = results.settings["relate"]["histology"]["adjust"]
+    rho_words = f"Spearman's ρ{' given ' if given else ''}{', '.join(given)} (95% CI)"
+    columns = ["Signature", "Patients", rho_words, "p", "Holm p", "Slope per SD (95% CI)", "R²", "RMSE"]
     return [Table("relate_histology", caption("relate_histology"), columns, rows, sorted(table["source"].unique()))]
 
 
