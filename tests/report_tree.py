@@ -253,9 +253,16 @@ def _survive(root: Path, cohort: str) -> None:
             where = {"study": "phantom", "endpoint": endpoint, "cohort": cohort, "model": model}
             count = {"n": SIZES[cohort] - 3, "n_events": 11}
             rows.append(Estimate(4.2, ci_method="", p=0.0404, **count).row("logrank_chi2", **where))
+            rows.append(Estimate(4.2, ci_method="Holm", p=0.0808, **count).row("logrank_holm", **where))
             rows.append(Estimate(0.63, 0.52, 0.74, "jackknife", **count).row("c_harrell", **where))
             high = Estimate(2.1, 1.1, 4.0, "Wald", p=0.04, **count)
             rows.append(high.row("cox_hr", group="high", comparator="low", **where))
+            for group, value in (("kind=oof", 0.66), ("kind=frozen", 0.59)) if cohort == "phantom-fup" else ():
+                rows.append(Estimate(value, 0.5, 0.7, "jackknife", n=9).row("c_harrell", group=group, **where))
+                rows.append(Estimate(1.3, p=0.25, n=9).row("logrank_chi2", group=group, **where))
+                rows.append(Estimate(1.3, p=0.5, n=9).row("logrank_holm", group=group, **where))
+                for kind in ("low", "univariable"):
+                    rows.append(Estimate(1.9, 0.7, 3.1, n=9).row("cox_hr", group=group, comparator=kind, **where))
             for group, value in (("score", 2.3), ("child_pugh=B", 1.4), ("afp_ng_ml", 1.001)):
                 hazard = Estimate(value, value / 1.9, value * 1.9, "Wald", p=0.03, **count)
                 for kind in ("univariable", "multivariable", *(("clinical",) if group != "score" else ())):

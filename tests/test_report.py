@@ -488,6 +488,22 @@ def test_digests_versions_and_a_model_of_other_code_are_told(own: tuple[Path, di
     assert f"made by other code than the present ({'0' * 16}" in words(section(root, settings, "leakage"))
 
 
+def test_kinds_of_scores_stand_below_their_cohort_and_beside_holm(tree: tuple[Path, dict[str, Any]]) -> None:
+    blocks = section(*tree, "survival").blocks
+    table = next(b for b in blocks if isinstance(b, Table) and b.name == "survival")
+    assert list(table.columns[3:5]) == ["Log-rank p", "p, Holm"]
+    heads = [k for k, row in enumerate(table.rows) if row.heading and "follow-up" in row.cells[0].text]
+    rows = table.rows[heads[0] + 1 : heads[0] + 4]
+    assert [row.indent for row in rows] == [False, True, True]
+    assert [row.cells[1].text for row in rows] == ["17 / 11", "9", "9"]
+    assert [row.cells[3].text for row in rows] == ["0.040", "0.25", "0.25"]
+    assert [row.cells[4].text for row in rows] == ["0.081", "0.50", "0.50"]
+    assert [row.cells[5].text[:4] for row in rows] == ["0.63", "0.66", "0.59"]
+    assert "out of fold" in rows[1].cells[0].text and "did not teach" in rows[2].cells[0].text
+    told = [row for b in blocks if isinstance(b, Table) for row in b.rows if "kind" in row.cells[0].text.lower()]
+    assert not told, "a kind of score is no covariate"
+
+
 def test_a_hazard_ratio_that_changes_has_its_table(own: tuple[Path, dict[str, Any]]) -> None:
     root, settings = own
     path = root / "survive/phantom-ext/metrics.tsv"

@@ -26,6 +26,7 @@ from hccflow.study import check_section
 from hccflow.survive import Result, Settings, analyse, read_settings
 from hccflow.survive.assemble import assemble, study_settings
 from hccflow.survive.frozen_cox import OWN, frozen_clinical
+from hccflow.survive.multiplicity import with_holm
 from hccflow.tables import check_table, load_schema, read_table, read_text_table, write_table
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,9 @@ def run(args: argparse.Namespace) -> None:
 
     for path in draw_all(result.metrics, result.curves, chosen.level, args.out / "figures", labels):
         log.info("%s", path)
-    write_table(result.metrics, args.out / "metrics.tsv")
-    log.info("%s: %d numbers", args.out / "metrics.tsv", len(result.metrics))
+    metrics = with_holm(result.metrics)
+    write_table(metrics, args.out / "metrics.tsv")
+    log.info("%s: %d numbers", args.out / "metrics.tsv", len(metrics))
 
 
 def _study(args: argparse.Namespace) -> tuple[Result, Settings]:

@@ -59,6 +59,7 @@ def draw_all(
     list of Path
         Stems of the files written (``.svg`` and ``.png``).
     """
+    metrics = metrics[~metrics["group"].str.startswith("kind=")]
     with house_style():
         return list(_draw(metrics, curves, f"{conf_level:.0%} CI", folder, labels))
 

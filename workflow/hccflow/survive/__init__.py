@@ -13,6 +13,7 @@ from hccflow.survive.competing_risks import competing_rows
 from hccflow.survive.discrimination import comparison_rows, discrimination_rows
 from hccflow.survive.groups import group_rows
 from hccflow.survive.hazards import hazard_rows
+from hccflow.survive.kinds import kind_rows
 from hccflow.survive.samples import Sample, collect
 from hccflow.survive.settings import Settings, read_settings
 
@@ -67,7 +68,7 @@ def analyse(table: pd.DataFrame, settings: Settings) -> Result:
             rows += more
             found[name].append(curve)
         more, curves = discrimination_rows(sample, settings)
-        rows += more
+        rows += more + kind_rows(sample, settings)
         for name, curve in curves.items():
             found[name].append(curve)
     for _, same in groupby(samples, key=lambda s: (s.study, s.endpoint, s.cohort)):

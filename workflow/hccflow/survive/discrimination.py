@@ -18,6 +18,7 @@ from hccflow.survive.settings import Settings
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
+NOBODY = "no subject has a score and follow-up"
 NO_ENTRY = "not defined here with delayed entry"
 NO_PROBABILITY = "the score is not a probability of the event by this time"
 #: Points of a curve over time.
@@ -28,26 +29,36 @@ def discrimination_rows(sample: Sample, settings: Settings) -> tuple[list[Row], 
     """Rows of the metrics table and the curves ``auc_t`` and ``brier_t`` of a sample."""
     scored = sample.scored
     time, event, entry = outcome(scored)
+    rows = ranking_rows(sample, settings)
+    if not len(scored) or entry is not None:
+        none = undefined(NO_ENTRY if len(scored) else NOBODY, n=len(scored), n_events=int(event.sum()))
+        rows.append(none.row("ibs", **sample.where))
+        return rows + [none.row("brier_t", at=t, **sample.where) for t in settings.times], {}
+    rows += _error_rows(sample, settings)
+    code, score = scored["event"].to_numpy(int), scored["score"].to_numpy(float)
+    return rows, {"auc_t": _auc_curve(sample, time, code, score, settings), "brier_t": _brier_curve(sample)}
+
+
+def ranking_rows(sample: Sample, settings: Settings) -> list[Row]:
+    """Concordance and AUC(t) of a sample: what asks of a score its order alone."""
+    scored = sample.scored
+    time, event, entry = outcome(scored)
     code, score = scored["event"].to_numpy(int), scored["score"].to_numpy(float)
     where = sample.where
     if not len(scored):
-        none = undefined("no subject has a score and follow-up", n=0, n_events=0)
-        rows = [none.row(name, **where) for name in ("c_harrell", "c_uno", "ibs")]
-        return rows + [none.row(m, at=t, **where) for t in settings.times for m in ("auc_t", "brier_t")], {}
+        none = undefined(NOBODY, n=0, n_events=0)
+        rows = [none.row(name, **where) for name in ("c_harrell", "c_uno")]
+        return rows + [none.row("auc_t", at=t, **where) for t in settings.times]
     rows = [Concordance(time, event, score, entry=entry).estimate(settings.level).row("c_harrell", **where)]
     rows += _within_folds(sample, settings)
     if entry is not None:
         none = undefined(NO_ENTRY, n=len(scored), n_events=int(event.sum()))
-        rows += [none.row(name, **where) for name in ("c_uno", "ibs")]
-        rows += [none.row(m, at=t, **where) for t in settings.times for m in ("auc_t", "brier_t")]
-        return rows, {}
+        return [*rows, none.row("c_uno", **where), *(none.row("auc_t", at=t, **where) for t in settings.times)]
     rows.append(Concordance(time, event, score, uno=True).estimate(settings.level).row("c_uno", **where))
     if settings.tau is not None:
         cut_off = Concordance(time, event, score, uno=True, tau=settings.tau).estimate(settings.level)
         rows.append(cut_off.row("c_uno_tau", at=settings.tau, **where))
-    rows += [auc_t(time, code, score, t, settings.level).row("auc_t", at=t, **where) for t in settings.times]
-    rows += _error_rows(sample, settings)
-    return rows, {"auc_t": _auc_curve(sample, time, code, score, settings), "brier_t": _brier_curve(sample)}
+    return rows + [auc_t(time, code, score, t, settings.level).row("auc_t", at=t, **where) for t in settings.times]
 
 
 def _within_folds(sample: Sample, settings: Settings) -> list[Row]:

@@ -14,8 +14,9 @@ from hccflow.survive.samples import Sample, outcome
 from hccflow.survive.settings import Settings
 
 Row = dict[str, Any]
-#: Further log-rank tests: metric, weight, rho, gamma.
-WEIGHTED = (
+#: Log-rank tests of high against low: metric, weight, rho, gamma. The first one is judged.
+TESTS = (
+    ("logrank_chi2", Weight.LOGRANK, 0.0, 0.0),
     ("logrank_gehan_chi2", Weight.GEHAN, 0.0, 0.0),
     ("logrank_tarone_ware_chi2", Weight.TARONE_WARE, 0.0, 0.0),
     ("logrank_peto_chi2", Weight.PETO, 0.0, 0.0),
@@ -40,7 +41,7 @@ def group_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataFr
     if time.size:
         follow = median_follow_up(time, sample.frame["event"].to_numpy() > 0, settings.conf_type, settings.level)
         rows.append(follow.row("follow_up_median", group="all", **sample.where))
-    rows += _comparisons(sample, settings, cut, curves)
+    rows += log_rank_rows(sample, settings) + _restricted_difference(sample, settings, curves)
     tables = [_table(sample, group, curve, settings) for group, curve in curves.items()]
     return rows, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -108,39 +109,44 @@ def _restricted(sample: Sample, curve: Curve, tau: float, level: float) -> Estim
     return curve.restricted_mean(tau, level)
 
 
-def _comparisons(sample: Sample, settings: Settings, cut: float | None, curves: dict[str, Curve]) -> list[Row]:
-    where = sample.where
-    scored = sample.scored
+def log_rank_rows(sample: Sample, settings: Settings) -> list[Row]:
+    """Rows of the log-rank tests of high against low; empty with the reason where a group is missing."""
+    scored, cut = sample.scored, settings.cut.get(sample.model)
     n, events = len(scored), int((scored["event"] == 1).sum())
-    names = [
-        "logrank_chi2",
-        *(name for name, *_ in WEIGHTED),
-        *(["logrank_stratified_chi2"] if settings.strata else []),
-    ]
-    pair = {"group": "low", "comparator": "high", "at": settings.tau}
-    reason = "no cut is given for this model" if cut is None else ""
-    if not reason and not {"low", "high"} <= set(curves):
-        reason = "one group has no subjects"
-    if reason:
+    if reason := _ungrouped(sample, cut):
         none = undefined(reason, n=n, n_events=events)
-        rows = [none.row(name, **where) for name in names]
-        return rows + ([none.row("rmst_difference", **pair, **where)] if settings.tau is not None else [])
+        names = [name for name, *_ in TESTS] + ["logrank_stratified_chi2"] * bool(settings.strata)
+        return [none.row(name, **sample.where) for name in names]
     time, event, entry = outcome(scored)
     high = (scored["score"] >= cut).to_numpy()
-    tests = {"logrank_chi2": log_rank(time, event, high, entry=entry)}
-    for name, weight, rho, gamma in WEIGHTED:
-        tests[name] = log_rank(time, event, high, weight=weight, rho=rho, gamma=gamma, entry=entry)
+    tests = {
+        name: log_rank(time, event, high, weight=weight, rho=rho, gamma=gamma, entry=entry)
+        for name, weight, rho, gamma in TESTS
+    }
     if settings.strata:
         strata = scored[settings.strata].astype(str).agg("\t".join, axis=1).to_numpy()
         tests["logrank_stratified_chi2"] = log_rank(time, event, high, strata=strata, entry=entry)
-    rows = [chi2_estimate(test, n, events).row(name, **where) for name, test in tests.items()]
-    if settings.tau is not None:
-        if settings.tau > sample.frame["time"].max():
-            difference = undefined("tau is beyond follow-up", n=n, n_events=events)
-        else:
-            difference = restricted_mean_difference(curves["low"], curves["high"], settings.tau, settings.level)
-        rows.append(difference.row("rmst_difference", **pair, **where))
-    return rows
+    return [chi2_estimate(test, n, events).row(name, **sample.where) for name, test in tests.items()]
+
+
+def _ungrouped(sample: Sample, cut: float | None) -> str:
+    """Why there is no high and low; empty where there are both."""
+    if cut is None:
+        return "no cut is given for this model"
+    return "one group has no subjects" if (sample.scored["score"] >= cut).nunique() < 2 else ""
+
+
+def _restricted_difference(sample: Sample, settings: Settings, curves: dict[str, Curve]) -> list[Row]:
+    if settings.tau is None:
+        return []
+    scored, reason = sample.scored, _ungrouped(sample, settings.cut.get(sample.model))
+    if not reason and settings.tau > sample.frame["time"].max():
+        reason = "tau is beyond follow-up"
+    if reason:
+        difference = undefined(reason, n=len(scored), n_events=int((scored["event"] == 1).sum()))
+    else:
+        difference = restricted_mean_difference(curves["low"], curves["high"], settings.tau, settings.level)
+    return [difference.row("rmst_difference", group="low", comparator="high", at=settings.tau, **sample.where)]
 
 
 def chi2_estimate(test: LogRank, n: int, events: int) -> Estimate:

@@ -47,15 +47,23 @@ def hazard_rows(sample: Sample, settings: Settings) -> tuple[list[Row], pd.DataF
         rows += _model(sample, settings, X[clinical], "clinical", terms)
         rows += _model(sample, settings, X[["score", *clinical]], "multivariable", {"score": ["score"], **terms})
         rows.append(_added(sample, settings, X, clinical).row("cox_added_chi2", comparator="clinical", **sample.where))
-    for term, columns in [("score", ["score"]), *terms.items()]:
+    for term, columns in terms.items():
         rows += _model(sample, settings, X[columns], "univariable", {term: columns})
-    cut = settings.cut.get(sample.model)
-    if cut is not None:
-        high = (frame["score"] >= cut).where(frame["score"].notna()).astype("float64").rename("high")
-        rows += _model(sample, settings, high.to_frame(), "low", {"high": ["high"]})
+    rows += score_rows(sample, settings)
     rows += _changing(sample, settings)
     spline_rows, curve = _spline(sample, settings)
     return rows + spline_rows, curve
+
+
+def score_rows(sample: Sample, settings: Settings) -> list[Row]:
+    """Rows of the models of the score alone: as a number, and where there is a cut, high against low."""
+    score = sample.frame["score"]
+    rows = _model(sample, settings, score.to_frame(), "univariable", {"score": ["score"]})
+    cut = settings.cut.get(sample.model)
+    if cut is not None:
+        high = (score >= cut).where(score.notna()).astype("float64").rename("high")
+        rows += _model(sample, settings, high.to_frame(), "low", {"high": ["high"]})
+    return rows
 
 
 def _fit(sample: Sample, settings: Settings, X: pd.DataFrame, ridge: float = 0.0) -> CoxFit | Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ class Sample:
     Attributes
     ----------
     frame : pandas.DataFrame
-        One row per subject with known follow-up, indexed by subject: ``time, event, score`` (NaN = no score), ``entry``
-        with delayed entry, and the covariates.
+        One row per subject with known follow-up, indexed by subject: ``time, event, kind, score`` (NaN = no score),
+        ``entry`` with delayed entry, and the covariates.
     risks : dict
         Time -> predicted probabilities of the event by it (indexed by subject); the key None holds probabilities that
         name no time. Empty when the score is not a probability.
@@ -56,6 +56,15 @@ class Sample:
     def scored(self) -> pd.DataFrame:
         """Rows with a score."""
         return self.frame[self.frame["score"].notna()]
+
+    @property
+    def kinds(self) -> dict[str, Sample]:
+        """Scored subjects by the kind of their score (out of fold, frozen), each a sample of its own."""
+        return {str(kind): self._part(rows) for kind, rows in self.scored.groupby("kind")}
+
+    def _part(self, frame: pd.DataFrame) -> Sample:
+        risks = {horizon: risk.reindex(frame.index) for horizon, risk in self.risks.items()}
+        return replace(self, frame=frame, risks=risks, folds=self.folds[self.folds["subject"].isin(frame.index)])
 
     @property
     def competing(self) -> bool:
@@ -142,13 +151,13 @@ def _sample(rows: pd.DataFrame, study: str, endpoint: str, cohort: str, model: s
     probability = bool(rows["y_prob"].notna().any())
     rows = rows.assign(score=rows["risk"] if rows["risk"].notna().any() else rows["y_prob"])
     _one_row_each(rows, where)
-    followed = ["time_days", "event", "entry_days", *settings.covariates, *settings.strata]
+    followed = ["kind", "time_days", "event", "entry_days", *settings.covariates, *settings.strata]
     followed = list(dict.fromkeys(followed))
     differing = rows.groupby("subject")[followed].nunique(dropna=False).max()
     if (differing > 1).any():
         raise TableError(
             "rows of one subject disagree", where=where, found=str(differing.index[differing > 1][0]),
-            expected="the same follow-up and covariates in every row of a subject",
+            expected="the same kind, follow-up and covariates in every row of a subject",
         )  # fmt: skip
     subjects = rows.groupby("subject", sort=True)
     horizons = sorted(rows["horizon_days"].dropna().unique())

@@ -33,7 +33,7 @@ def build(results: Results) -> Section:
                         Cell("" if missing(record["n"]) else f"{int(record['n'])}"),
                         estimate(record),
                         p_cell(record),
-                        p_cell(_holm(results, record), absent="concordances are not adjusted"),
+                        p_cell(_holm(results, record)),
                         Cell("primary" if is_primary else "exploratory", strong=is_primary),
                     ]
                 )

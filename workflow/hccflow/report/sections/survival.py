@@ -18,6 +18,8 @@ CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t", "nomogram"), ("km", "cif", "auc_
 #: Cox models as survive names them in the column comparator, and as the table heads them.
 COX = {"univariable": "Univariable", "clinical": "Clinical only", "multivariable": "Score and clinical"}
 KEYS = ["cohort", "endpoint", "model"]
+#: Groups of the metrics table that tell kinds of scores apart, in words.
+KINDS = {"kind=oof": "of it, scores out of fold", "kind=frozen": "of it, frozen scores of subjects who did not teach"}
 #: Concordance of pairs that one fold has judged.
 WITHIN = "c_harrell_within_folds"
 
@@ -30,6 +32,7 @@ def build(results: Results) -> Section:
     if found.empty:
         return Section("survival", "Survival", [Callout("absent", "No survival analysis", caption("survive_none"))])
     blocks: list[Block] = [_summary(results, found)]
+    found = found[~found["group"].str.startswith("kind=")]
     for cohort in results.cohorts:
         kinds = PRIMARY_CURVES if cohort == results.settings["primary"]["cohort"] else CURVES
         figures = stage_figures(results, "survive", cohort, kinds)
@@ -45,31 +48,42 @@ def _heading(results: Results, cohort: str, endpoint: str, model: str = "") -> R
 
 
 def _summary(results: Results, found: pd.DataFrame) -> Table:
-    """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself."""
+    """One line per cohort, endpoint and model: the frozen groups, and concordance of the score itself.
+
+    Where a cohort has scores of both kinds, each kind has a line of its own below.
+    """
     rows: list[Row] = []
     inside = bool((found["metric"] == WITHIN).any())
     for (cohort, endpoint), part in groups(found, KEYS[:2]):
         rows.append(_heading(results, cohort, endpoint))
         for (model,), _ in groups(part, KEYS[2:]):
             where = {"cohort": cohort, "endpoint": endpoint, "model": model}
-            logrank, harrell = results.one("logrank_chi2", **where), results.one("c_harrell", **where)
-            high = results.one("cox_hr", group="high", comparator="low", **where)
-            cells = [count_cell(logrank), estimate(high), p_cell(logrank), estimate(harrell)]
-            cells.append(estimate(results.one("c_uno", **where)))
-            if inside:
-                cells.append(estimate(results.one(WITHIN, **where), absent="no scores of several folds"))
-            rows.append(Row([Cell(results.label("models", model)), *cells]))
+            rows.append(Row([Cell(results.label("models", model)), *_summarised(results, where, "", inside)]))
+            for group in [kind for kind in KINDS if results.one("c_harrell", group=kind, **where)]:
+                rows.append(Row([Cell(KINDS[group]), *_summarised(results, where, group, inside)], indent=True))
     span = level(results)
     columns = [
         "Model",
         "n / events",
         f"HR high vs low ({span} CI)",
         "Log-rank p",
+        "p, Holm",
         f"Harrell's C ({span} CI)",
         "Uno's C",
         *(["C within folds"] if inside else []),
     ]
     return Table("survival", caption("survival"), columns, rows, sorted(found["source"].unique()))
+
+
+def _summarised(results: Results, where: dict[str, str], group: str, inside: bool) -> list[Cell]:
+    """Cells of the whole cohort, or of one kind of score."""
+    logrank, holm = (results.one(name, group=group, **where) for name in ("logrank_chi2", "logrank_holm"))
+    high = results.one("cox_hr", group=group or "high", comparator="low", **where)
+    cells = [count_cell(logrank), estimate(high), p_cell(logrank)]
+    cells += [p_cell(holm), *(estimate(results.one(name, group=group, **where)) for name in ("c_harrell", "c_uno"))]
+    if inside:
+        cells.append(estimate(results.one(WITHIN, group=group, **where), absent="no scores of several folds"))
+    return cells
 
 
 def _times(results: Results, found: pd.DataFrame) -> list[Block]:
