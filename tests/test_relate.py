@@ -788,6 +788,15 @@ def test_the_commands_by_hand(tmp_path: Path) -> None:
     assert matching.loc[("genes", "score"), "n_table_no_signature"] == 2
     sets = pd.read_csv(tmp_path / "one/enrichment.tsv", sep="\t")
     assert set(sets.loc[(sets["fdr"] <= 0.05) & (sets["signature"] == "score"), "set"]) == {"PLANTED"}
+    for metric, method in (("genes_significant", np.nan), *(("sets_significant", m) for m in sets["method"].unique())):
+        own, holm = (
+            metrics[(metrics["metric"] == name) & metrics["comparator"].isin([method])].set_index("model")
+            for name in (metric, f"{metric}_holm")
+        )
+        assert holm["p"].to_dict() == pytest.approx(dict(zip(own.index, adjust(list(own["p"]), "holm"), strict=True)))
+        assert holm["value"].equals(own["value"])
+        assert set(holm["ci_method"]) == {"Holm over 2"}
+        assert ((own["p"] <= 0.05) == (own["value"] > 0)).all() or metric == "genes_significant"
     made = {path.name for path in (tmp_path / "one/figures").glob("*.png")}
     assert {"genes_dev_score.png", "heatmap_dev_score.png", "histology_dev.png"} <= made
     assert main([*map(str, ["relate", *common, *last, "--out", tmp_path / "two"])]) == 0

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
+from hccflow.metrics.multiplicity import holm_rows
 from hccflow.relate.arms import arm_rows
 from hccflow.relate.fitting import Frozen
 from hccflow.relate.genes import GeneResult, relate_genes
@@ -22,6 +23,7 @@ from hccflow.relate.signatures import CASE
 
 GENE_COLUMNS = ["cohort", "signature", "gene", "rho", "p", "fdr", "p_family", "reason"]
 ENRICHMENT_COLUMNS = ["cohort", "signature", *SET_COLUMNS]
+Test = tuple[str, Estimate, dict[str, Any]]
 PAIR_COLUMNS = ["cohort", "target", "signature", "subject", "session", "x", "y"]
 
 
@@ -120,6 +122,7 @@ def _genes(
     counts: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     rows, genes, enrichment = [], [], []
+    families: dict[str, list[Test]] = {}  # what every signature was asked: genes, and sets by each method
     if cohort.expression is None:
         return [
             undefined(f"the cohort has no {options['table']}").row("genes_tested", model=name)
@@ -135,6 +138,8 @@ def _genes(
         seed = np.random.SeedSequence([settings["seed"], zlib.crc32(f"{cohort.name}/{name}".encode())])
         result = relate_genes(means.loc[matched], signature, own, options, sets, np.random.default_rng(seed))
         rows += [one.row(metric, model=name, at=at) for metric, (at, one) in result.estimates.items()]
+        at, count_found = result.estimates["genes_significant"]
+        families.setdefault("genes", []).append(("genes_significant", count_found, {"model": name, "at": at}))
         genes.append(result.table.assign(cohort=cohort.name, signature=name)[GENE_COLUMNS])
         out.links[name] = Link(result, means.loc[matched], signature)
         table = None
@@ -145,30 +150,32 @@ def _genes(
                 own, options, int(seed.generate_state(1)[0] >> 1),
             )  # fmt: skip
             enrichment.append(table.assign(cohort=cohort.name, signature=name))
-        if sets:
-            rows += _set_counts(name, table, result, options)
+        for method in options["enrichment"] if sets else ():
+            test = _sets_found(name, method, table, result, options)
+            rows.append(test[1].row(test[0], **test[2]))
+            families.setdefault(method, []).append(test)
     out.genes = pd.concat(genes, ignore_index=True)
     if enrichment:
         out.enrichment = pd.concat(enrichment, ignore_index=True)[ENRICHMENT_COLUMNS]
-    return rows
+    return rows + [row for tests in families.values() for row in holm_rows(tests)]
 
 
-def _set_counts(
-    name: str, table: pd.DataFrame | None, result: GeneResult, options: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """How many sets each method calls."""
-    rows = []
-    for method in options["enrichment"]:
-        if table is None:
-            estimate = undefined(result.estimates["genes_tested"][1].reason)
+def _sets_found(
+    name: str, method: str, table: pd.DataFrame | None, result: GeneResult, options: Mapping[str, Any]
+) -> Test:
+    """How many sets a method calls; p that it calls any, by Simes: the smallest of the adjusted p."""
+    if table is None:
+        estimate = undefined(result.estimates["genes_tested"][1].reason)
+    else:
+        of_method = table[table["method"] == method]
+        own = of_method[of_method["p"].notna()]
+        if own.empty:
+            why = [reason for reason in of_method["reason"] if reason]
+            estimate = undefined(why[0] if why else "no gene set to test")
         else:
-            own = table[(table["method"] == method) & table["p"].notna()]
-            estimate = Estimate(value=int((own["fdr"] <= options["fdr"]).sum()), n=len(own))
-            if own.empty:
-                why = [reason for reason in table.loc[table["method"] == method, "reason"] if reason]
-                estimate = undefined(why[0] if why else "no gene set to test")
-        rows.append(estimate.row("sets_significant", model=name, comparator=method, at=options["fdr"]))
-    return rows
+            found = int((own["fdr"] <= options["fdr"]).sum())
+            estimate = Estimate(value=found, p=float(own["fdr"].min()), ci_method="Simes", n=len(own))
+    return "sets_significant", estimate, {"model": name, "comparator": method, "at": options["fdr"]}
 
 
 def _histology(

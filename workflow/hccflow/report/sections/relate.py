@@ -64,8 +64,8 @@ def _genes(results: Results, metrics: pd.DataFrame) -> list[Block]:
             tested = found[("genes_tested", "")]
             count = Cell(DASH, str(tested["reason"])) if missing(tested["n"]) else Cell(f"{int(tested['n'])}")
             cells = [count, estimate(tested, 0), _chance(found, "genes_significant")]
-            cells += [p_cell(found.get(("genes_significant", ""))), _chance(found, "genes_unadjusted")]
-            cells += [estimate(found.get(("sets_significant", method)), 0) for method in methods]
+            cells += [p_cell(found.get((metric, ""))) for metric in ("genes_significant", "genes_significant_holm")]
+            cells += [_chance(found, "genes_unadjusted"), *(_sets_called(found, method) for method in methods)]
             rows.append(Row([Cell(_name(results, signature)), *cells]))
     fdr = number(float(table.loc[table["metric"] == "genes_significant", "at"].max()), 2)
     columns = [
@@ -74,10 +74,19 @@ def _genes(results: Results, metrics: pd.DataFrame) -> list[Block]:
         "Genes",
         f"FDR ≤ {fdr} (by chance)",
         "p of the number",
+        "Holm p",
         "Unadjusted p ≤ 0.05 (by chance)",
-        *(f"Sets: {METHODS[method]}" for method in methods),
+        *(f"Sets: {METHODS[method]} (Holm p)" for method in methods),
     ]
     return [Table("relate_genes", caption("relate_genes"), columns, rows, sorted(table["source"].unique()))]
+
+
+def _sets_called(found: Mapping[tuple[str, str], Mapping[str, Any]], method: str) -> Cell:
+    """How many sets a method calls, and the adjusted p that it calls any."""
+    row, holm = found.get(("sets_significant", method)), found.get(("sets_significant_holm", method))
+    if row is None or missing(row["value"]) or holm is None:
+        return estimate(row, 0)
+    return Cell(f"{int(row['value'])} ({p_cell(holm).text})")
 
 
 def _sets(results: Results, cohorts: list[str]) -> list[Block]:
