@@ -29,13 +29,15 @@ from hccflow.networks.device import choose_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import TaskLoss, response_loss, segmentation_loss
+from hccflow.networks.model import NetworkModel, load_network
 from hccflow.networks.options import check_crop
+from hccflow.networks.overlap import COLUMNS, frozen_dice
 from hccflow.networks.overlays import choose_cases, deep_features, explain_cohort
 from hccflow.networks.registry import NETWORKS, Shape, build
 from hccflow.paths import case_file
 from hccflow.predict import open_frozen, predict
 from hccflow.tables import load_schema, read_table, subjects_digest, write_table
-from hccflow.train.networks import train_fold, train_network
+from hccflow.train.networks import fold_dice, train_fold, train_network
 from hccflow.train.training import write_training
 from tabular_study import split
 
@@ -561,9 +563,10 @@ def test_the_command_explains_seen_cases_by_the_fold_that_has_not_seen_them(
         "explain", "--train", str(trained["root"] / "deep"), "--crops", str(trained["root"] / "dev" / "crop-box"),
         "--subjects", str(tmp_path / "subjects.tsv"), "--predictions", str(tmp_path / "scores.tsv"),
         "--settings", given, "--cases", "1", "--out", str(tmp_path / "cam"),
-        "--features", str(tmp_path / "features.tsv"),
+        "--features", str(tmp_path / "features.tsv"), "--dice", str(tmp_path / "dice.tsv"),
     ])  # fmt: skip
     assert code == 0
+    assert read_table(tmp_path / "dice.tsv", "dice").empty, "nobody here is unseen by the final networks"
     table = read_table(tmp_path / "cam" / "cam.tsv")
     assert len(table) == 6
     assert set(table["chosen"]) == {"worst", "median", "best"}
@@ -571,6 +574,66 @@ def test_the_command_explains_seen_cases_by_the_fold_that_has_not_seen_them(
     deep = read_table(tmp_path / "features.tsv")
     assert len(deep) == len(trained["training"].predictions)
     assert set(deep["kind"]) == {"apparent"}, "all of them have taught the final networks"
+
+
+def overlap(model: NetworkModel, subjects: pd.DataFrame, crops: pd.DataFrame, subject: str) -> list[float]:
+    """Dice of one case by hand, from the logits of each network, and the voxels of both masks."""
+    x, found = model.inputs(subjects[subjects["subject"] == subject], crops)
+    row = model.rows(x, found)
+    with torch.no_grad():
+        logits = [network(row.images, row.clinical)["segmentation"][0, 0].numpy() for network in model.networks]
+    inside = np.mean([1 / (1 + np.exp(-one.astype(float))) for one in logits], axis=0) >= 0.5
+    drawn = {tuple(voxel) for voxel in np.argwhere(inside)}
+    real = {tuple(voxel) for voxel in np.argwhere(row.masks[0, 0].numpy() == 1)}
+    return [2 * len(drawn & real) / (len(drawn) + len(real)), len(real), len(drawn)]
+
+
+NUMBERS = ["dice", "n_reference", "n_predicted"]
+
+
+def test_a_fold_measures_its_segmentation_on_the_cases_that_it_has_not_seen(trained: dict[str, Any]) -> None:
+    _, _, subjects, folds, crops = trained["args"]
+    table = fold_dice(trained["folds"])
+    assert table.columns.tolist() == COLUMNS
+    assert sorted(table["subject"]) == sorted(subjects["subject"][1:]), "every case with a crop, once"
+    held = folds.set_index("subject")["fold"]
+    assert (table["fold"].to_numpy(int) == held.loc[table["subject"]].to_numpy(int)).all()
+    assert set(table["kind"]) == {"oof"}
+    models = [load_network(folder / "model") for folder in trained["folds"]]
+    for case in table.itertuples():
+        hand = overlap(models[case.fold], subjects, crops, case.subject)
+        assert [case.dice, case.n_reference, case.n_predicted] == hand
+    assert table["dice"].median() > 0.3 and table["dice"].nunique() > 5
+
+
+def test_final_networks_are_measured_on_unseen_cases_alone(trained: dict[str, Any], tmp_path: Path) -> None:
+    model = load_network(trained["root"] / "deep" / "model")
+    external = study(tmp_path, 10, "ext", seed=9, role="external")
+    crops = crop_table([tmp_path / "ext" / "crop-box"])
+    table = frozen_dice(model, external, crops, external[external["subject"] < "EXT006"])
+    assert table["subject"].tolist() == [f"EXT{i:03d}" for i in range(1, 6)], "the first case has no crop"
+    assert set(table["kind"]) == {"frozen"} and table[["repeat", "fold"]].isna().all(axis=None)
+    for _, case in table.iterrows():
+        assert case[NUMBERS].tolist() == overlap(model, external, crops, case["subject"])
+    for network in model.networks:
+        bias = list(network.decoder.parameters())[-1]
+        bias.data.fill_(-100.0)
+    nothing = frozen_dice(model, external, crops, external)
+    assert len(nothing) == 9 and (nothing["dice"] == 0).all() and (nothing["n_predicted"] == 0).all()
+    assert frozen_dice(model, external, crops, external[:1]).empty, "no crop, no Dice"
+    write_table(frozen_dice(model, external, crops, external[:0]), tmp_path / "dice.tsv")
+    assert read_table(tmp_path / "dice.tsv", "dice").empty
+
+
+def test_a_network_that_does_not_learn_to_segment_has_no_dice(tmp_path: Path) -> None:
+    subjects, crops = study(tmp_path, 12), crop_table([tmp_path / "dev" / "crop-box"])
+    settings = config(tasks={"response": 1.0, "segmentation": 0.0}, epochs=1, seeds=1)
+    out = tmp_path / "f"
+    train_fold(
+        "deep", settings, subjects, split(subjects, folds=2), crops, repeat=0, fold=0, out=out, work=tmp_path / "w"
+    )
+    assert fold_dice([out]).empty
+    assert frozen_dice(load_network(out / "model"), subjects, crops, subjects).empty
 
 
 def test_corrupted_weights_and_lost_crops_are_refused(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -637,6 +700,15 @@ def test_a_network_of_planes_with_missing_channels_goes_from_crops_to_maps(tmp_p
     table = explain_cohort(tmp_path / "zero", external, tables["ext"], scores["zero"], tmp_path / "cam", each=1, seed=0)
     assert table["endpoint"].unique().tolist() == ["response"] and len(table) == 6
     assert (table["energy_in_mask"].notna() | table["reason"].ne("")).all()
+    planes = load_network(tmp_path / "zero" / "model")
+    found = frozen_dice(planes, external, tables["ext"], scores["zero"])
+    assert found["subject"].tolist() == [f"EXT{i:03d}" for i in range(1, 6)]
+    for _, case in found.iterrows():
+        assert case[NUMBERS].tolist() == overlap(planes, external, tables["ext"], case["subject"])
+    area = load_file(next(tmp_path.glob("ext/crop-box/batch-01/**/*EXT001*.safetensors")))["mask"].sum(axis=(1, 2))
+    assert found["n_reference"].iloc[0] == area[np.flatnonzero(area)[[0, -1]]].sum(), "of the slices that it sees"
+    refused = frozen_dice(load_network(tmp_path / "refuse" / "model"), external, tables["ext"], scores["refuse"])
+    assert "EXT002" not in set(refused["subject"]), "a case without a channel is not scored and not segmented"
     deep = deep_features(
         load_model("network", tmp_path / "zero" / "model"), external, tables["ext"], scores["zero"].head(3)
     )

@@ -56,6 +56,15 @@ def _manifest(cohort: str, letter: str) -> pd.DataFrame:
     return pd.concat([ok, pd.DataFrame([failed])], ignore_index=True)
 
 
+def _held_out(cohort: str, kind: str, letter: str, found: list[float]) -> pd.DataFrame:
+    """Dice of a network's own segmentation, of the first repeat; a Dice of 0 is that of an empty mask."""
+    place = 0 if kind == "oof" else pd.NA
+    return pd.DataFrame({
+        "cohort": cohort, "subject": [f"{letter}{i:03d}" for i in range(len(found))], "session": "", "kind": kind,
+        "repeat": place, "fold": place, "dice": found, "n_reference": 50, "n_predicted": [60 * (d > 0) for d in found],
+    })  # fmt: skip
+
+
 def _network(root: Path, model: str, cohort: str) -> None:
     """Training of a network with two folds and two seeds, and its maps in a cohort."""
     rows = []
@@ -74,6 +83,11 @@ def _network(root: Path, model: str, cohort: str) -> None:
         "files": {},
     }
     write_text(root / f"train/{model}/freeze.json", json.dumps(freeze))
+    if model == "deep":
+        held = _held_out(cohort, "oof", "D", [0.8, 0.9, 0.0, 0.7])
+        write_table(pd.concat([held, held.assign(repeat=1, dice=0.5)]), root / f"train/{model}/dice.tsv")
+        for where, found in ((cohort, []), ("phantom-ext", [0.4, 0.6])):
+            write_table(_held_out(where, "frozen", "E", found), root / f"validate/{where}/{model}.dice.tsv")
     cases = [
         ("D000", "worst", 1, 0.05),
         ("D001", "worst", 0, 0.99),
@@ -130,6 +144,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     models["deep"] = {"kind": "network", "label": "Deep", "endpoint": "response", "columns": [], "network": network}
     alone = {**network, "tasks": {"response": 1.0}}
     models["deep_alone"] = {**models["deep"], "label": "Deep, response alone", "network": alone}
+    config["crops"] = {"t": {"roi": "manual", "size": [8, 8, 8], "margin_mm": 4}}
     _network(root, "deep", "phantom-dev")
     rows = []
     for model, comparator, value in (("radiomics", "radiomics_nnunet", 0.03), ("deep", "deep_alone", 0.05)):
@@ -264,6 +279,20 @@ def test_networks_training_and_ablation(tree: tuple[Path, dict[str, Any]]) -> No
     label = tree[1]["endpoints"]["response"]["label"]
     assert drawn.alt == f"Loss of {label} by epoch of 4 trainings of Deep"
     assert str(drawn.svg).count("<polygon") == 5, "a mark at the kept epoch of each training, and one in the key"
+
+
+def test_a_network_s_own_segmentation_is_told_by_cohort_and_kind(own: tuple[Path, dict[str, Any]]) -> None:
+    table = tables(networks.build(Results(*own)))["networks_dice"]
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["Deep, against reference masks"],
+        ["Phantom development (development)", "out of fold", "4", "0.750 [0.525 to 0.825]", "0.000", "1"],
+        ["Phantom external (external)", "frozen", "2", "0.500 [0.450 to 0.550]", "0.400", "0"],
+    ]
+    assert "cannot be compared with that of a segmentation of whole volumes" in table.caption
+    write_table(_held_out("phantom-dev", "oof", "D", []), own[0] / "train/deep/dice.tsv")
+    for path in own[0].glob("validate/*/deep.dice.tsv"):
+        path.unlink()
+    assert "networks_dice" not in tables(networks.build(Results(*own))), "no network segments"
 
 
 def test_every_head_of_a_network_has_its_loss_weight_and_spread(own: tuple[Path, dict[str, Any]]) -> None:

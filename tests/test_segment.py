@@ -27,7 +27,8 @@ from hccflow.batch import Case
 from hccflow.cli import main
 from hccflow.errors import ConfigError, FreezeError, GeometryError, HccflowError, LeakageError, RoiError, TableError
 from hccflow.images import write_image
-from hccflow.metrics.overlap import detection, dice, hd95, surface_dice, surface_distances
+from hccflow.metrics.dice import dice
+from hccflow.metrics.overlap import detection, hd95, surface_dice, surface_distances
 from hccflow.paths import case_file
 from hccflow.segment import dataset
 from hccflow.segment.labels import Labels, containment, label_map, shares

@@ -39,7 +39,10 @@ TABULAR, NETWORKS, FUSIONS, CHOICES = (
 ODDS = expand("<results>/train/{model}/odds_ratios.tsv", model=STUDY.clinical_logistic)
 PLACES = [f"{r}-{f}" for r in range(STUDY.config["split"]["repeats"]) for f in range(STUDY.config["split"]["folds"])]
 EXPLAINED = expand(
-    "<results>/validate/{cohort}/{model}.cam", cohort=IMAGE_COHORTS, model=[n for n in MODELS if n in NETWORKS]
+    "<results>/validate/{cohort}/{model}.{made}",
+    cohort=IMAGE_COHORTS,
+    model=[n for n in MODELS if n in NETWORKS],
+    made=["cam", "dice.tsv"],
 )
 SEGMENT = STUDY.config.get("segment", {})
 SEGMENTED = IMAGE_COHORTS if SEGMENT else []

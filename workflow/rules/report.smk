@@ -11,7 +11,11 @@ rule report:
         split="<results>/enrol/split.tsv",
         segment=expand("<results>/segment/{cohort}/manifest.tsv", cohort=SEGMENTED),
         overlays=ancient(converted_batches(SEGMENTED, stage="segment")),
-        networks=expand("<results>/train/{model}/history.tsv", model=[n for n in MODELS if n in NETWORKS]),
+        networks=expand(
+            "<results>/train/{model}/{file}",
+            model=[n for n in MODELS if n in NETWORKS],
+            file=["history.tsv", "dice.tsv"],
+        ),
         maps=EXPLAINED,
         extract=expand(
             "<results>/extract/{cohort}/roi-{roi}/manifest.tsv",

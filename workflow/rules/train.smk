@@ -70,6 +70,7 @@ rule train_fold:
         predictions="<results>/train/{model}/fold-{place}/predictions.tsv",
         fits="<results>/train/{model}/fold-{place}/fits.tsv",
         history="<results>/train/{model}/fold-{place}/history.tsv",
+        dice="<results>/train/{model}/fold-{place}/dice.tsv",
         about="<results>/train/{model}/fold-{place}/fold.json",
     log:
         "<logs>/train/{model}/fold-{place}.log",
@@ -111,6 +112,7 @@ rule train_network:
         selection="<results>/train/{model}/selection.tsv",
         manifest="<results>/train/{model}/manifest.tsv",
         history="<results>/train/{model}/history.tsv",
+        dice="<results>/train/{model}/dice.tsv",
     log:
         "<logs>/train/{model}.log",
     benchmark:

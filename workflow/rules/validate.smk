@@ -49,6 +49,7 @@ rule explain:
     output:
         folder=directory("<results>/validate/{cohort}/{model}.cam"),
         features="<results>/validate/{cohort}/{model}.features.tsv",
+        dice="<results>/validate/{cohort}/{model}.dice.tsv",
     log:
         "<logs>/validate/{cohort}/{model}.cam.log",
     benchmark:
@@ -68,7 +69,7 @@ rule explain:
     shell:
         "python -m hccflow explain --train {params.train:q} --crops {params.crops:q} --subjects {input.subjects:q}"
         " --predictions {input.predictions:q} --settings {params.settings:q} --out {output.folder:q}"
-        " --features {output.features:q} 2>&1 | tee {log:q}"
+        " --features {output.features:q} --dice {output.dice:q} 2>&1 | tee {log:q}"
 
 
 rule validate:

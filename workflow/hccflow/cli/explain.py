@@ -1,8 +1,9 @@
-"""What a frozen network looked at in a cohort: maps of its worst, median and best cases, and its deep features.
+"""What a frozen network sees in a cohort: maps of its worst, median and best cases, deep features, its segmentation.
 
 Writes cam.tsv (a row for each case, endpoint and method, with the share of the map inside the region of interest and
 the check with randomised weights, or why there is no map) and one picture a case; and a table of the final networks'
-deep features of all cases, where ``kind`` says whom they have seen (apparent) and whom not (frozen).
+deep features of all cases, where ``kind`` says whom they have seen (apparent) and whom not (frozen); and, of a network
+that learns to segment, the Dice of its segmentation of the cases that it has not seen.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads on the CPU")
     parser.add_argument("--out", type=Path, required=True, help="folder of the maps to make")
     parser.add_argument("--features", type=Path, required=True, help="table of deep features to make")
+    parser.add_argument("--dice", type=Path, required=True, help="table of Dice to make; empty if it does not segment")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.networks.croptable import crop_table
     from hccflow.networks.device import choose_device, prepare
     from hccflow.networks.model import load_network
+    from hccflow.networks.overlap import frozen_dice
     from hccflow.networks.overlays import deep_features, explain_cohort
 
     verify(args.train)
@@ -44,5 +47,6 @@ def run(args: argparse.Namespace) -> None:
     crops, scores = crop_table([args.crops]), read_table(args.predictions, "predictions")
     explain_cohort(args.train, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
     unseen = scores[scores["kind"] == ScoreKind.FROZEN.value]
-    features = deep_features(load_network(args.train / "model"), subjects, crops, unseen)
-    write_table(features, args.features, sort_by=KEYS)
+    model = load_network(args.train / "model")
+    write_table(deep_features(model, subjects, crops, unseen), args.features, sort_by=KEYS)
+    write_table(frozen_dice(model, subjects, crops, unseen), args.dice, sort_by=KEYS)

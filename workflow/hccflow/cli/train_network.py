@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fit the final networks and freeze them."""
+    from hccflow.models.encoding import KEYS
     from hccflow.networks.croptable import crop_table
-    from hccflow.train.networks import train_network
+    from hccflow.train.networks import DICE, fold_dice, train_network
     from hccflow.train.training import write_training
 
     _variants.count_variant(args)
@@ -30,4 +31,5 @@ def run(args: argparse.Namespace) -> None:
         read_table(args.split, "split"), crop_table(args.crops), args.folds, work=args.work, threads=args.threads,
     )  # fmt: skip
     write_table(history, args.out / "history.tsv")
+    write_table(fold_dice(args.folds), args.out / DICE, sort_by=[*KEYS, "repeat"])
     write_training(training, args.out)

@@ -1,4 +1,4 @@
-"""Agreement of two binary masks: by volume (Dice), by surface (95 % Hausdorff distance, surface Dice) and by lesion."""
+"""Agreement of two binary masks by surface (95 % Hausdorff distance, surface Dice) and by lesion."""
 
 from __future__ import annotations
 
@@ -29,21 +29,6 @@ class Detection(NamedTuple):
     n_lesions: int
     n_found: int
     n_false: int
-
-
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Estimate:
-    """Dice coefficient ``2 |A ∩ B| / (|A| + |B|)`` of two masks of the same shape.
-
-    An empty mask against one that is not empty is 0; two empty masks have no Dice coefficient.
-
-    References
-    ----------
-    Dice LR. Measures of the amount of ecologic association between species. Ecology 1945;26:297-302.
-    """
-    total = int(a.sum()) + int(b.sum())
-    if total == 0:
-        return undefined("both masks are empty")
-    return Estimate(2 * int((a & b).sum()) / total)
 
 
 def surface_distances(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing_mm: Sequence[float]) -> Distances:

@@ -20,7 +20,7 @@ from hccflow.models.fold import Fold
 from hccflow.models.preparation import Preparation, prepare
 from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops, view
 from hccflow.networks.device import choose_device, on_device
-from hccflow.networks.heads import Head, Tasks
+from hccflow.networks.heads import SEGMENTATION, Head, Tasks, named_tasks
 from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
 from hccflow.networks.pretrained import origin
 from hccflow.networks.registry import Shape, build
@@ -65,6 +65,11 @@ class NetworkModel:
     def head(self) -> str:
         """Head of the model's own endpoint, the first one."""
         return next(iter(self.heads))
+
+    @property
+    def segments(self) -> bool:
+        """Whether it has learnt the region's mask (a segmentation path alone is no task)."""
+        return SEGMENTATION in named_tasks({"endpoint": self.head, "network": self.spec})
 
     @property
     def selected(self) -> list[str]:

@@ -175,7 +175,8 @@ class _Writer:
 
         def validate(name: str) -> dict[str, Any]:
             maps = [m for m, spec in self.declared.items() if spec["kind"] == "network" and name in self.imaged]
-            targets = ["metrics.tsv", *(f"{model}.{end}" for model in maps for end in ("cam", "features.tsv"))]
+            ends = ("cam", "features.tsv", "dice.tsv")
+            targets = ["metrics.tsv", *(f"{model}.{end}" for model in maps for end in ends)]
             deps = [f"{RESULTS}/enrol", *self.features([EACH]), f"{RESULTS}/train"]
             outs = [f"{RESULTS}/validate/{EACH}"]
             sweeps = self.study.config["experiment"].items()

@@ -16,7 +16,8 @@ from hccflow.batch import Case
 from hccflow.errors import HccflowError, LeakageError
 from hccflow.ids import ScoreKind, Status
 from hccflow.images import write_image
-from hccflow.metrics.overlap import detection, dice, hd95, surface_dice, surface_distances
+from hccflow.metrics.dice import dice
+from hccflow.metrics.overlap import detection, hd95, surface_dice, surface_distances
 from hccflow.paths import case_file
 from hccflow.segment.dataset import Spec, folds_of, subject_of
 from hccflow.segment.labels import Labels

@@ -14,6 +14,7 @@ import pandas as pd
 
 from hccflow.errors import ConfigError, LeakageError, TableError
 from hccflow.freeze import split_digest
+from hccflow.ids import ScoreKind
 from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import FITS, Development
 from hccflow.models.targets import Target
@@ -22,12 +23,15 @@ from hccflow.networks.device import choose_device, prepare
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.model import Fitted, fit_network
 from hccflow.networks.options import check_network
+from hccflow.networks.overlap import segmentation_dice
 from hccflow.networks.pretrained import origin
 from hccflow.provenance import code_digest, digest_of
 from hccflow.tables import read_table, write_table, write_text
 from hccflow.train.training import Training, conclude, development, judge
 
 log = logging.getLogger(__name__)
+#: Dice of the networks' own segmentation, in the folder of a fold.
+DICE = "dice.tsv"
 LIBRARIES = ("numpy", "pandas", "torch", "monai", "segmentation-models-pytorch", "safetensors")
 
 
@@ -55,7 +59,8 @@ def train_fold(
     repeat, fold : int
         Fold of the split, from 0.
     out : Path
-        Gets ``model/``, ``predictions.tsv``, ``fits.tsv``, ``history.tsv`` and, last, ``fold.json``.
+        Gets ``model/``, ``predictions.tsv``, ``fits.tsv``, ``history.tsv``, ``dice.tsv`` and, last,
+        ``fold.json``.
     work : Path
         Folder for checkpoints; those of a killed job with the same inputs are taken up.
 
@@ -73,12 +78,15 @@ def train_fold(
     training, places, held = wanted[0]
     folder = _work(work, about, f"{repeat}-{fold}")
     fitted = fit_network(training, settings["models"][name]["network"], tasks, encoding, images, work=folder)
-    means, spread = fitted.model.scores(fitted.model.outputs(fitted.model.rows(held, images)))
+    unseen = fitted.model.rows(held, images)
+    means, spread = fitted.model.scores(fitted.model.outputs(unseen))
+    cases = rows.rows.loc[places, KEYS].assign(kind=ScoreKind.OOF.value, repeat=repeat, fold=fold)
     scores = judge(rows, training, places, means).drop(columns="place")
     _write_model(fitted, out)
     write_table(scores, out / "predictions.tsv")
     write_table(pd.DataFrame(rows.log, columns=FITS), out / "fits.tsv")
     write_table(fitted.history.assign(repeat=repeat, fold=fold), out / "history.tsv")
+    write_table(segmentation_dice(fitted.model, unseen, cases), out / DICE, sort_by=KEYS)
     facts = {
         **about, "repeat": repeat, "fold": fold, "best_epochs": fitted.best_epochs,
         "seed_sd": spread, "selected": fitted.model.selected,
@@ -162,6 +170,11 @@ def train_network(
     histories = [read_table(part / "history.tsv") for part in folds] + [fitted.history]
     shutil.rmtree(folder, ignore_errors=True)
     return training, pd.concat(histories, ignore_index=True)
+
+
+def fold_dice(folds: Sequence[Path]) -> pd.DataFrame:
+    """Out-of-fold Dice of the segmentation of every fold; no rows where the network does not segment."""
+    return pd.concat([read_table(folder / DICE, "dice") for folder in folds], ignore_index=True)
 
 
 def _open(

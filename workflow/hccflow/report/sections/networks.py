@@ -1,4 +1,4 @@
-"""How the networks were trained, what the second task gives, and what they looked at."""
+"""How the networks were trained, what the second task gives, how well they segment, and what they looked at."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import numpy as np
 import pandas as pd
 
 from hccflow.figures.plane import curves
+from hccflow.models.encoding import KEYS
 from hccflow.networks.architectures import option
 from hccflow.networks.heads import SEGMENTATION, named_tasks
 from hccflow.paths import case_file
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table, Text
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.images import picture_uri
+from hccflow.report.sections.segment import KINDS, quartiles
 from hccflow.report.sections.twins import comparison, twins
 from hccflow.report.words import caption, missing, number
 
 METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
+#: What a Dice is held against, by the source of the crop's region.
+AGAINST = {"reference": "reference masks", "nnunet": "nnU-Net's masks"}
 CHOSEN = ("worst", "median", "best")
 
 
@@ -33,6 +37,7 @@ def build(results: Results) -> Section:
     pairs = twins(results, _but_segmentation, lambda m: "first" if SEGMENTATION in _tasks(m) else "second")
     if pairs:
         blocks.append(comparison(results, "network_tasks", pairs, "Two tasks", "Response alone"))
+    blocks += _segmentation(results, trained)
     for name in trained:
         blocks += _maps(results, name)
     return Section("networks", "Networks", blocks)
@@ -137,6 +142,36 @@ def _curves(results: Results, model: str) -> Figure | None:
     ]
     svg = curves(named, marks, "Epoch", f"Loss of {learnt}", "weights that were kept", alt=alt)
     return Figure(caption("network_curves", model=label), alt, [source], svg=svg)
+
+
+def _segmentation(results: Results, models: list[str]) -> list[Block]:
+    """Held-out Dice of the networks that learn to segment, by cohort and kind; nothing where none does."""
+    rows: list[Row] = []
+    sources: list[str] = []
+    for model in models:
+        names = [f"train/{model}/dice.tsv", *(f"validate/{cohort}/{model}.dice.tsv" for cohort in results.cohorts)]
+        found = {name: table for name in names if (table := results.table(name, "dice")) is not None and len(table)}
+        if not found:
+            continue
+        sources += found
+        crop = results.settings["crops"][results.settings["models"][model]["network"]["crop"]]
+        against = AGAINST[results.settings["extract"]["rois"][crop["roi"]]["source"]]
+        rows.append(Row([Cell(f"{results.label('models', model)}, against {against}")], heading=True))
+        cases = pd.concat([table.drop_duplicates(KEYS) for table in found.values()])
+        for cohort in results.cohorts:
+            who = f"{results.cohort_name(cohort)} ({results.role_word(cohort)})"
+            for kind, word in KINDS.items():
+                part = cases[(cases["cohort"] == cohort) & (cases["kind"] == kind)]
+                if len(part):
+                    cells = [
+                        Cell(who), Cell(word), Cell(f"{len(part)}"), quartiles(part["dice"].dropna(), 3, len(part)),
+                        Cell(number(part["dice"].min(), 3)), Cell(f"{int((part['n_predicted'] == 0).sum())}"),
+                    ]  # fmt: skip
+                    rows.append(Row(cells))
+    if not rows:
+        return []
+    columns = ["Cohort", "Networks", "n", "Dice on the crop, median [quartiles]", "Smallest Dice", "Empty"]
+    return [Table("networks_dice", caption("networks_dice"), columns, rows, sources, text_columns=("Networks",))]
 
 
 def _maps(results: Results, model: str) -> list[Block]:
