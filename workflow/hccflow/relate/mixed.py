@@ -61,8 +61,8 @@ def fit_mixed(
         warnings.simplefilter("ignore")  # a variance at its boundary is told below, a failure to converge too
         try:  # not lbfgs: its first step goes to a variance of zero, and crashes or calls that the answer
             fit = MixedLM(y / scale, design, groups=subjects).fit(reml=True, method=["bfgs", "powell"])
-        except np.linalg.LinAlgError as error:
-            return {name: undefined(f"REML failed: {error}", n=n_subjects) for name in chosen}
+        except np.linalg.LinAlgError as singular:
+            return {name: undefined(f"REML failed: {singular}", n=n_subjects) for name in chosen}
     effects, covariance = np.asarray(fit.fe_params), np.asarray(fit.cov_params())[:k, :k]
     if not fit.converged or not np.isfinite(covariance).all():
         return {name: undefined("REML did not converge", n=n_subjects) for name in chosen}
