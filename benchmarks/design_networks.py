@@ -2,6 +2,7 @@
 
     python benchmarks/design_networks.py --study jia2026 --data DIR
     python benchmarks/design_networks.py --study chen2025 --data DIR --models deep deep_clinical --first 100
+    python benchmarks/design_networks.py --study li2022 --data DIR --models singletask --first 48 --null 20
 
 Networks, folds, crops and intensities are those of ``studies/NAME.yaml``; every declared network and every variant of
 one is trained on `--first` development subjects by the commands' own functions and judged on 400 subjects of the first
@@ -9,6 +10,9 @@ external cohort (``yu2025`` has none: other rats of the same laboratory, first s
 generator without the detour over DICOM. "Share" is the share of the way from 0.5 to the Bayes-optimal AUC or C-index of
 what the network may know: images, or everything where it takes columns too. A variant is compared with its base by
 DeLong's test. What is there is not made or trained again.
+
+With ``--null N``, nothing is to be found: the folds alone are trained, on N draws of the null shape (seeds 2 and up; 1
+is that of ``null_designs.py``), and the AUC within folds of each draw is printed with mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -43,18 +47,19 @@ from hccflow.phantom.truth import bayes_truth
 from hccflow.predict import open_frozen, predict
 from hccflow.provenance import file_digest
 from hccflow.study import check_config, expand_variants
-from hccflow.tables import write_table
+from hccflow.tables import read_table, write_table
 from hccflow.train.networks import train_fold, train_network
 from hccflow.train.training import write_training
+from null_designs import mann_whitney
 
 ROOT = Path(__file__).resolve().parents[1]
 DEV, EXT = CohortRole.DEVELOPMENT, CohortRole.EXTERNAL
 ENLARGED = 400
 
 
-def enlarged(study: str, role: CohortRole, n: int) -> Parameters:
+def enlarged(study: str, role: CohortRole, n: int, null_seed: int | None = None) -> Parameters:
     """Parameters of the development cohort or of the first external one, without faults, with `n` subjects."""
-    cards = shape_cards(study)
+    cards = shape_cards(study) if null_seed is None else shape_cards(study, seed=null_seed, null=True)
     ends = [name for name in cards if name.endswith("-ext") or name.endswith("-exta")]
     name = next(iter(cards)) if role is DEV else (ends or list(cards))[0]
     card = cards[name]["source"]["parameters"]
@@ -111,6 +116,26 @@ def fit(name: str, config: dict[str, Any], subjects: pd.DataFrame, crops: pd.Dat
     write_training(training, out)
 
 
+def null(name: str, study: str, config: dict[str, Any], n: int, seeds: range, data: Path) -> pd.DataFrame:
+    """AUC within folds of one network on draws in which nothing is to be found."""
+    rows = []
+    for seed in seeds:
+        work = data / f"null-{seed}"
+        folder = work / f"{study}-{DEV.value}"
+        make(enlarged(study, DEV, n, seed), config, DEV, folder)
+        subjects = read_subjects([folder / "subjects.tsv"], config["columns"])
+        crops = crop_table([folder / f"crop-{config['models'][name]['network']['crop']}"])
+        split, scores = make_split([subjects], config), []
+        for fold in range(config["split"]["folds"]):
+            out = work / f"fold-0-{fold}"
+            train_fold(name, config, subjects, split, crops, repeat=0, fold=fold, out=out, work=work / "work")
+            scores.append(read_table(out / "predictions.tsv"))
+        auc_within, p, subjects_judged = mann_whitney(pd.concat(scores).assign(kind="oof"))
+        rows.append({"seed": seed, "auc": float(auc_within), "p": p, "n": subjects_judged})
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
 def judge(scores: pd.DataFrame, truth: Mapping[str, Any], knows: str) -> list[dict[str, Any]]:
     """Value, interval and share of every endpoint of one model."""
     rows = []
@@ -136,9 +161,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--first", type=int, default=ENLARGED, help="development subjects")
     parser.add_argument("--models", nargs="*", help="only these networks and variants")
+    parser.add_argument("--null", type=int, default=0, help="draws in which nothing is to be found")
     args = parser.parse_args()
     config = check_config(yaml.safe_load((ROOT / "studies" / f"{args.study}.yaml").read_text(encoding="utf-8")))
     config["split"]["test_fraction"] = 0
+    for name in args.models or [] if args.null else []:
+        draws = null(name, args.study, config, args.first, range(2, 2 + args.null), args.data)
+        error = draws["auc"].std() / len(draws) ** 0.5
+        print(f"{name}: mean {draws['auc'].mean():.3f}, SE {error:.3f}, SD of a draw {draws['auc'].std():.3f}")
+    if args.null:
+        return
     folders, subjects = {role: args.data / f"{args.study}-{role.value}" for role in (DEV, EXT)}, {}
     for role, folder in folders.items():
         p = enlarged(args.study, role, args.first if role is DEV else ENLARGED)
