@@ -104,7 +104,8 @@ def _variants(
         for value in values:
             if _get(base, key, f"{where}.vary") != value:
                 name = f"{key.split('.')[-1]}_{_slug(value)}"
-                yield _make(sweep, spec["of"], base, name, {key: value}, f"{where}.vary")
+                label = f"{key.split('.')[-1]} {_words(value)}"
+                yield _make(sweep, spec["of"], base, name, {key: value}, f"{where}.vary", label)
     for name, changes in spec["variants"].items():
         yield _make(sweep, spec["of"], base, name, changes, f"{where}.variants.{name}")
     for kind in spec["auto"]:
@@ -112,7 +113,10 @@ def _variants(
             yield _make(sweep, spec["of"], base, name, changes, f"{where}.auto")
 
 
-def _make(sweep: str, of: str, base: Mapping[str, Any], name: str, changes: Mapping[str, Any], where: str) -> Variant:
+def _make(
+    sweep: str, of: str, base: Mapping[str, Any], name: str, changes: Mapping[str, Any], where: str, label: str = ""
+) -> Variant:
+    """Apply changes; a reader sees `label`, or the name where it says more than a list of keys would."""
     whole = f"{of}{JOIN}{name}"
     if not re.fullmatch(VARIANT, whole):
         raise ConfigError(
@@ -130,7 +134,7 @@ def _make(sweep: str, of: str, base: Mapping[str, Any], name: str, changes: Mapp
             place.pop(last, None)
         else:
             place[last] = copy.deepcopy(value)
-    made["label"] = f"{base.get('label') or of}: {describe(changes)}"
+    made["label"] = f"{base.get('label') or of}: {label or name.replace('_', ' ')}"
     return Variant(whole, sweep, of, dict(changes), made)
 
 
@@ -143,11 +147,6 @@ def _get(base: Mapping[str, Any], key: str, where: str) -> Any:
         if not isinstance(place, Mapping):
             raise ConfigError(f"the base has no '{parent}'", where=f"{where}.{key}", expected=", ".join(base))
     return place.get(last)
-
-
-def describe(changes: Mapping[str, Any]) -> str:
-    """Changes as a reader sees them, ``learner ridge, select none``."""
-    return ", ".join(f"{key.split('.')[-1]} {_words(value)}" for key, value in changes.items())
 
 
 def _words(value: Any) -> str:

@@ -172,11 +172,12 @@ def _draw(
     titles = list(channels) or [f"channel {channel + 1}" for channel in range(len(images))]
     heads = list(dict.fromkeys(head for head, _ in results))
     methods = list(dict.fromkeys(method for _, method in results))
-    # The channels once, and beside them a row of maps for each endpoint.
-    size = (2.3 * (len(titles) + len(methods)), 0.7 + 2.3 * len(heads))
-    figure, axes = plt.subplots(
-        len(heads), len(titles) + len(methods), figsize=size, squeeze=False, layout="constrained"
-    )
+    # One endpoint: everything in a row. Several: the channels in the first column, beside them a row of maps for each.
+    several = len(heads) > 1
+    rows = max(len(titles), len(heads)) if several else 1
+    first = 1 if several else len(titles)
+    size = (2.3 * (first + len(methods)), 0.7 + 2.3 * rows)
+    figure, axes = plt.subplots(rows, first + len(methods), figsize=size, squeeze=False, layout="constrained")
 
     def show(axis: Axes, image: np.ndarray, title: str) -> None:
         low, high = np.percentile(image, [1, 99])
@@ -186,12 +187,12 @@ def _draw(
 
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, image, title in zip(axes[0], images, titles, strict=False):
-        show(axis, image, title)
+    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        show(axes[place, 0] if several else axes[0, place], image, title)
     for (head, method), result in results.items():
-        axis = axes[heads.index(head), len(titles) + methods.index(method)]
+        axis = axes[heads.index(head), first + methods.index(method)]
         energy = "undefined" if result.energy_in_mask is None else f"{result.energy_in_mask:.2f}"
-        name = f"{NAMES[method]}, {head}" if len(heads) > 1 else NAMES[method]
+        name = f"{NAMES[method]}, {head}" if several else NAMES[method]
         show(axis, images[0], f"{name}\nin mask {energy}, chance {result.mask_fraction:.2f}")
         axis.imshow(result.cam[k] / (float(result.cam.max()) or 1.0), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
     figure.suptitle(f"{case['chosen']}: {_answer(case)}", fontsize=9)
