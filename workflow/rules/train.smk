@@ -33,7 +33,7 @@ rule train:
         " --features {input.features:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 
-# Odds ratios of a clinical logistic model: they describe the training rows and are no part of the model.
+# Odds ratios of a clinical logistic model: they describe the training rows and are no part of the model. Two seconds each.
 rule odds_ratios:
     input:
         subjects=expand("<results>/enrol/{cohort}/subjects.tsv", cohort=DEVELOPMENT),
@@ -46,11 +46,9 @@ rule odds_ratios:
         "<benchmarks>/train/{model}/odds_ratios.tsv"
     wildcard_constraints:
         model=choose(STUDY.clinical_logistic),
+    localrule: True
     conda:
         "../../envs/models.yaml"
-    resources:
-        mem_mb=memory(1000),
-        runtime=runtime(15),
     params:
         settings=model_settings,
         code=code("odds_ratios"),
