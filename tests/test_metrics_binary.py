@@ -15,6 +15,7 @@ from hccflow.metrics.bootstrap import bca_interval, percentile_interval, resampl
 from hccflow.metrics.precision_recall import average_precision
 from hccflow.metrics.reclassification import reclassification
 from hccflow.metrics.weighted import Ranking, calibration_slopes, ratios
+from hccflow.validate import Options, curves
 from reference import binary_cases
 from reference.common import VARIABLE, cases_folder
 
@@ -300,6 +301,22 @@ def test_few_rows_or_scores_have_no_flexible_curve():
     y, p = simulated(200)
     assert "different scores" in cal.no_curve(y, np.round(p * 4) / 4)
     assert cal.no_curve(y, p) == ""
+    assert isinstance(cal.flexible_curve(y, p), cal.Loess)
+
+
+def test_scores_on_a_heap_have_a_reason_and_no_flexible_curve():
+    rng = np.random.default_rng(0)
+    reasons = []
+    for _ in range(30):
+        p = np.round(0.4 + 1e-3 * rng.normal(size=60), rng.integers(3, 6))
+        few = rng.integers(1, 8)
+        p[:few] = rng.random(few)
+        y = np.arange(60) % 2
+        found = cal.flexible_curve(y.astype(float), p)
+        reasons.append(found if isinstance(found, str) else "")
+        rows, draws = curves.calibration_curve(y.astype(float), p, Options(draws=20), 1)
+        assert bool(rows) == isinstance(found, cal.Loess)
+    assert "scores too close together for a flexible curve" in reasons
 
 
 def test_scores_outside_0_1_are_not_probabilities():

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
 
-from hccflow.errors import TableError
+from hccflow.errors import FitError, TableError
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.inputs import (
     CONSTANT,
@@ -185,6 +185,16 @@ def no_curve(y: Floats, p: Floats, *, rows: int = CURVE_ROWS) -> str:
     return ""
 
 
+def flexible_curve(y: Floats, p: Floats) -> Loess | str:
+    """The flexible curve, or the reason why there is none: `no_curve`, or scores too close together for it."""
+    if reason := no_curve(y, p):
+        return reason
+    try:
+        return Loess(y, p)
+    except FitError as singular:
+        return str(singular)
+
+
 class Loess:
     """Local quadratic regression of label on score with R's ``loess`` defaults (span 0.75, degree 2), by R's own code.
 
@@ -197,6 +207,11 @@ class Loess:
     ----------
     curve : Curve
         The fit at the rows.
+
+    Raises
+    ------
+    FitError
+        A neighbourhood holds too few different scores for a quadratic.
     """
 
     def __init__(self, y: ArrayLike, p: ArrayLike) -> None:
@@ -204,7 +219,10 @@ class Loess:
 
         labels, scores = check_probabilities(y, p)
         self._fit = loess(scores, labels)
-        self._fit.fit()
+        try:
+            self._fit.fit()
+        except ValueError:  # R warns of near singularities and goes on; the library stops
+            raise FitError("scores too close together for a flexible curve") from None
         self.curve = Curve(scores, np.asarray(self._fit.outputs.fitted_values))
 
     def at(self, grid: Floats) -> Floats:
@@ -212,7 +230,8 @@ class Loess:
         scores = self.curve.predicted
         inside = (grid >= scores.min()) & (grid <= scores.max())
         observed = np.full(len(grid), np.nan)
-        observed[inside] = self._fit.predict(grid[inside], stderror=False).values
+        if inside.any():
+            observed[inside] = self._fit.predict(grid[inside], stderror=False).values
         return observed
 
 

@@ -68,23 +68,23 @@ def calibration_groups(y: Floats, p: Floats, options: Options) -> Iterator[Row]:
 def calibration_curve(y: Floats, p: Floats, options: Options, seed: int) -> tuple[list[Row], dict[str, Floats]]:
     """Flexible curve on 100 points with a pointwise bootstrap band, and the draws of ICI, E50, E90 and Emax.
 
-    Empty where `hccflow.metrics.calibration.no_curve` gives a reason.
+    Empty where `hccflow.metrics.calibration.flexible_curve` gives a reason.
     """
-    if cal.no_curve(y, p):
+    whole = cal.flexible_curve(y, p)
+    if isinstance(whole, str):
         return [], {}
     grid = np.linspace(p.min(), p.max(), 100)
     names = ("ici", "e50", "e90", "emax")
 
     def one(weights: Floats) -> Floats:
         rows = np.repeat(np.arange(len(y)), weights.astype(int))
-        labels, scores = y[rows], p[rows]
-        if cal.no_curve(labels, scores):
+        smooth = cal.flexible_curve(y[rows], p[rows])
+        if isinstance(smooth, str):
             return np.full(len(names) + len(grid), np.nan)
-        smooth = cal.Loess(labels, scores)
         errors = smooth.curve.errors()
         return np.concatenate([[errors[k] for k in names], smooth.at(grid)])
 
-    observed = cal.Loess(y, p).at(grid)
+    observed = whole.at(grid)
     draws = np.empty((0, len(names) + len(grid)))
     if options.curve_draws:
         draws = resample(lambda w: np.array([one(row) for row in w]), len(y), options.curve_draws, seed)

@@ -61,11 +61,12 @@ def calibration(y: Floats, score: Floats, probability: bool, level: float) -> It
     intercept, slope = cal.intercept_and_slope(y, score, level=level)
     yield "calibration_intercept", None, intercept
     yield "calibration_slope", None, slope
-    if reason := cal.no_curve(y, score):
+    smooth = cal.flexible_curve(y, score)
+    if isinstance(smooth, str):
         for name in ("ici", "e50", "e90", "emax", "eavg"):
-            yield name, None, undefined(reason, n=n, n_events=events)
+            yield name, None, undefined(smooth, n=n, n_events=events)
     else:
-        for name, value in cal.Loess(y, score).curve.errors().items():
+        for name, value in smooth.curve.errors().items():
             yield name, None, Estimate(value, n=n, n_events=events)
         yield "eavg", None, Estimate(cal.lowess_curve(y, score).errors()["ici"], n=n, n_events=events)
     for groups in HL_GROUPS:
