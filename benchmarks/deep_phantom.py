@@ -163,6 +163,17 @@ def cohorts(data: Path, first: int = ENLARGED) -> tuple[dict[str, pd.DataFrame],
     return subjects, {name: crop_table([data / name / "crop-tumour"]) for name in COHORTS}
 
 
+def train_folds(
+    name: str, config: dict[str, Any], subjects: pd.DataFrame, split: pd.DataFrame, crops: pd.DataFrame, out: Path
+) -> list[Path]:
+    """Train the folds of a network that are not there yet; their folders."""
+    folds = [out / f"fold-0-{fold}" for fold in range(config["split"]["folds"])]
+    for fold, folder in enumerate(folds):
+        if not (folder / "fold.json").is_file():
+            train_fold(name, config, subjects, split, crops, repeat=0, fold=fold, out=folder, work=out.parent / "work")
+    return folds
+
+
 def fit(
     config: dict[str, Any], subjects: dict[str, pd.DataFrame], crops: dict[str, pd.DataFrame], out: Path
 ) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
@@ -176,12 +187,8 @@ def fit(
         if spec["kind"] == "tabular":
             training = train(name, config, dev, split)
         elif spec["kind"] == "network":
-            folds = [out / name / f"fold-0-{fold}" for fold in range(config["split"]["folds"])]
-            for fold, folder in enumerate(folds):
-                args = (name, config, dev, split, crops["phantom-dev"])
-                if not (folder / "fold.json").is_file():
-                    train_fold(*args, repeat=0, fold=fold, out=folder, work=out / "work")
-            training, _ = train_network(*args, folds, work=out / "work")
+            args = (name, config, dev, split, crops["phantom-dev"])
+            training, _ = train_network(*args, train_folds(*args, out / name), work=out / "work")
         else:
             training = train_fusion(name, config, dev, split, {n: out / n for n in spec["inputs"]})
         write_training(training, out / name)

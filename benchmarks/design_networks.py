@@ -29,11 +29,11 @@ import pandas as pd
 import yaml
 from safetensors.numpy import save_file
 
-from deep_phantom import draw_images
+from deep_phantom import draw_images, train_folds
 from hccflow.enrol.enrolment import enrol
 from hccflow.enrol.split import make_split
 from hccflow.extract.crops import CHANNELS, make_crop
-from hccflow.ids import CohortRole
+from hccflow.ids import CohortRole, ScoreKind
 from hccflow.metrics.auc import auc, paired_auc
 from hccflow.metrics.concordance import Concordance
 from hccflow.networks.croptable import crop_table
@@ -48,7 +48,7 @@ from hccflow.predict import open_frozen, predict
 from hccflow.provenance import file_digest
 from hccflow.study import check_config, expand_variants
 from hccflow.tables import read_table, write_table
-from hccflow.train.networks import train_fold, train_network
+from hccflow.train.networks import train_network
 from hccflow.train.training import write_training
 from null_designs import mann_whitney
 
@@ -95,25 +95,12 @@ def make(p: Parameters, config: Mapping[str, Any], role: CohortRole, folder: Pat
     write_table(enrolled.subjects, folder / "subjects.tsv")
 
 
-def networks(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Declared networks and their variants, as they train."""
-    variants = {name: {**variant.spec, "base": variant.base} for name, variant in expand_variants(dict(config)).items()}
-    everything = {**config["models"], **variants}
-    return {name: dict(spec) for name, spec in everything.items() if spec["kind"] == "network"}
-
-
 def fit(name: str, config: dict[str, Any], subjects: pd.DataFrame, crops: pd.DataFrame, out: Path) -> None:
     """Train folds and final network of one model, unless they are frozen already."""
-    if (out / "freeze.json").is_file():
-        return
-    split = make_split([subjects], config)
-    folds = [out / f"fold-0-{fold}" for fold in range(config["split"]["folds"])]
-    args = (name, config, subjects, split, crops)
-    for fold, folder in enumerate(folds):
-        if not (folder / "fold.json").is_file():
-            train_fold(*args, repeat=0, fold=fold, out=folder, work=out / "work")
-    training, _ = train_network(*args, folds, work=out / "work")
-    write_training(training, out)
+    if not (out / "freeze.json").is_file():
+        args = (name, config, subjects, make_split([subjects], config), crops)
+        training, _ = train_network(*args, train_folds(*args, out), work=out.parent / "work")
+        write_training(training, out)
 
 
 def null(name: str, study: str, config: dict[str, Any], n: int, seeds: range, data: Path) -> pd.DataFrame:
@@ -125,12 +112,9 @@ def null(name: str, study: str, config: dict[str, Any], n: int, seeds: range, da
         make(enlarged(study, DEV, n, seed), config, DEV, folder)
         subjects = read_subjects([folder / "subjects.tsv"], config["columns"])
         crops = crop_table([folder / f"crop-{config['models'][name]['network']['crop']}"])
-        split, scores = make_split([subjects], config), []
-        for fold in range(config["split"]["folds"]):
-            out = work / f"fold-0-{fold}"
-            train_fold(name, config, subjects, split, crops, repeat=0, fold=fold, out=out, work=work / "work")
-            scores.append(read_table(out / "predictions.tsv"))
-        auc_within, p, subjects_judged = mann_whitney(pd.concat(scores).assign(kind="oof"))
+        folds = train_folds(name, config, subjects, make_split([subjects], config), crops, work / name)
+        scores = [read_table(folder / "predictions.tsv") for folder in folds]
+        auc_within, p, subjects_judged = mann_whitney(pd.concat(scores).assign(kind=ScoreKind.OOF.value))
         rows.append({"seed": seed, "auc": float(auc_within), "p": p, "n": subjects_judged})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows)
@@ -165,11 +149,14 @@ def main() -> None:
     args = parser.parse_args()
     config = check_config(yaml.safe_load((ROOT / "studies" / f"{args.study}.yaml").read_text(encoding="utf-8")))
     config["split"]["test_fraction"] = 0
-    for name in args.models or [] if args.null else []:
-        draws = null(name, args.study, config, args.first, range(2, 2 + args.null), args.data)
-        error = draws["auc"].std() / len(draws) ** 0.5
-        print(f"{name}: mean {draws['auc'].mean():.3f}, SE {error:.3f}, SD of a draw {draws['auc'].std():.3f}")
+    variants = expand_variants(config)
+    config["models"] |= {name: dict(variant.spec) for name, variant in variants.items()}
+    chosen = args.models or [name for name, spec in config["models"].items() if spec["kind"] == "network"]
     if args.null:
+        for name in chosen:
+            draws = null(name, args.study, config, args.first, range(2, 2 + args.null), args.data)
+            error = draws["auc"].std() / len(draws) ** 0.5
+            print(f"{name}: mean {draws['auc'].mean():.3f}, SE {error:.3f}, SD of a draw {draws['auc'].std():.3f}")
         return
     folders, subjects = {role: args.data / f"{args.study}-{role.value}" for role in (DEV, EXT)}, {}
     for role, folder in folders.items():
@@ -178,11 +165,9 @@ def main() -> None:
             make(p, config, role, folder)
         subjects[role] = read_subjects([folder / "subjects.tsv"], config["columns"])
     truth = bayes_truth(p)
-    chosen = networks(config)
     rows, scores = [], {}
-    for name in args.models or chosen:
-        spec = chosen[name]
-        config["models"][name] = {key: value for key, value in spec.items() if key != "base"}
+    for name in chosen:
+        spec = config["models"][name]
         crops = {role: crop_table([folder / f"crop-{spec['network']['crop']}"]) for role, folder in folders.items()}
         out, started = args.data / "models" / name, time.perf_counter()
         fit(name, config, subjects[DEV], crops[DEV], out)
@@ -193,7 +178,7 @@ def main() -> None:
         rows += [{"model": name, **row, "seconds": seconds} for row in judge(scores[name], truth, knows)]
         print(pd.DataFrame(rows[-3:]).round(3).to_string(index=False), flush=True)
     for name, table in scores.items():
-        base = chosen[name].get("base")
+        base = variants[name].base if name in variants else ""
         if base in scores:
             y, other = table["y_true"].to_numpy(float), scores[base]["y_prob"].to_numpy(float)
             first = table["endpoint"] == config["models"][base]["endpoint"]

@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
-from statsmodels.stats.multitest import multipletests
 
+from hccflow.metrics.multiplicity import adjust
 from hccflow.phantom.shapes import SHAPES
 from hccflow.tables import read_table, write_table
 
@@ -104,7 +104,7 @@ def main() -> int:
         if not args.judge:
             run(name, args.out.resolve(), args.seed)
         tests = findings(ROOT / "results" / f"{name}-null")
-        tests["p_holm"] = multipletests(tests["p"], method="holm")[1]
+        tests["p_holm"] = adjust(list(tests["p"]))
         write_table(tests, args.out / f"{name}.tests.tsv")
         first = tests.nsmallest(3, "p")
         print(f"\n{name}: the smallest p of {len(tests)} tests\n{first.to_string(index=False)}", flush=True)

@@ -10,6 +10,8 @@ import numpy as np
 
 from hccflow.metrics.estimate import Estimate
 
+#: Metric, estimate, and where its row stands, as in `Estimate.row`.
+Test = tuple[str, Estimate, Mapping[str, Any]]
 #: Our names and those of statsmodels.
 METHODS = {"holm": "holm", "BH": "fdr_bh", "BY": "fdr_by", "bonferroni": "bonferroni"}
 
@@ -33,16 +35,18 @@ def adjust(p: Sequence[float | None], method: str = "holm") -> list[float | None
     return out
 
 
-def holm_rows(tests: Sequence[tuple[str, Estimate, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def holm_rows(tests: Sequence[Test], *, of: str = "") -> list[dict[str, Any]]:
     """Rows ``<metric>_holm`` of the metrics table: the same values, with p adjusted by Holm over all of them.
 
     Parameters
     ----------
-    tests : sequence of (str, Estimate, mapping)
-        Metric, estimate, and where its row stands, as in `Estimate.row`.
+    tests : sequence of Test
+    of : str
+        What a test is, in one word, for the method's name.
     """
-    adjusted = adjust([estimate.p for _, estimate, _ in tests], "holm")
-    how = f"Holm over {sum(p is not None for p in adjusted)}"
+    adjusted = adjust([estimate.p for _, estimate, _ in tests])
+    size = sum(p is not None for p in adjusted)
+    how = f"Holm, {size} {of}{'s' * (size != 1)}" if of else f"Holm over {size}"
     return [
         replace(estimate, p=p, ci_low=None, ci_high=None, ci_method=how).row(f"{metric}_holm", **where)
         for (metric, estimate, where), p in zip(tests, adjusted, strict=True)

@@ -179,7 +179,10 @@ def signature_table(
         else:
             table = matching_features(features[name], spec["features"], f"signature {name}", apparent=apparent)
             columns = names_of(name, spec, table)
-            values = frozen[name].project(table) if "components" in spec and len(table) else table.to_numpy()
-            part = pd.DataFrame(values if len(table) else None, index=table.index, columns=columns, dtype=float)
+            if table.empty:
+                part = pd.DataFrame(np.nan, index=cases, columns=columns)
+            else:
+                values = frozen[name].project(table) if "components" in spec else table.to_numpy()
+                part = pd.DataFrame(values, index=table.index, columns=columns)
         parts.append(part.reindex(cases))
     return pd.concat(parts, axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
-from hccflow.metrics.multiplicity import holm_rows
+from hccflow.metrics.multiplicity import Test, holm_rows
 from hccflow.relate.arms import arm_rows
 from hccflow.relate.fitting import Frozen
 from hccflow.relate.genes import GeneResult, relate_genes
@@ -23,7 +23,6 @@ from hccflow.relate.signatures import CASE
 
 GENE_COLUMNS = ["cohort", "signature", "gene", "rho", "p", "fdr", "p_family", "reason"]
 ENRICHMENT_COLUMNS = ["cohort", "signature", *SET_COLUMNS]
-Test = tuple[str, Estimate, dict[str, Any]]
 PAIR_COLUMNS = ["cohort", "target", "signature", "subject", "session", "x", "y"]
 
 

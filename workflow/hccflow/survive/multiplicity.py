@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from hccflow.metrics.estimate import Estimate, metrics_table
-from hccflow.metrics.multiplicity import adjust
+from hccflow.metrics.multiplicity import holm_rows
 
-#: Judged metric -> metric with its adjusted p.
-ADJUSTED = {"logrank_chi2": "logrank_holm", "c_difference": "c_difference_holm"}
+#: Judged metric -> what the metric with its adjusted p is called, less ``_holm``.
+ADJUSTED = {"logrank_chi2": "logrank", "c_difference": "c_difference"}
 #: One family of tests: all models (or pairs) of a cohort and endpoint, whatever study trained them, by kind of score.
 FAMILY = ["endpoint", "cohort", "group"]
 
@@ -24,14 +26,12 @@ def with_holm(metrics: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for metric, name in ADJUSTED.items():
         for _, family in metrics[metrics["metric"] == metric].groupby(FAMILY, sort=False):
-            adjusted = adjust(list(family["p"]))
-            size = sum(p is not None for p in adjusted)
-            method = f"Holm, {size} comparison{'s' * (size != 1)}"
-            for record, p in zip(family.to_dict("records"), adjusted, strict=True):
-                value = None if pd.isna(record["value"]) else record["value"]
-                holm = Estimate(
-                    value, ci_method=method, p=p, n=record["n"], n_events=record["n_events"], reason=record["reason"]
-                )
+            tests = []
+            for record in family.to_dict("records"):
+                known: dict[str, Any] = {
+                    key: None if pd.isna(record[key]) else record[key] for key in ("value", "p", "n", "n_events")
+                }
                 where = {key: record[key] for key in ("study", *FAMILY, "model", "comparator")}
-                rows.append(holm.row(name, **where))
+                tests.append((name, Estimate(**known, reason=record["reason"]), where))
+            rows += holm_rows(tests, of="comparison")
     return pd.concat([metrics, metrics_table(rows)], ignore_index=True) if rows else metrics

@@ -14,7 +14,7 @@ from hccflow.metrics.auc import paired_auc
 from hccflow.metrics.decision import check_thresholds
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.metrics.inputs import EMPTY, NOT_PROBABILITIES, Floats, single_class
-from hccflow.metrics.multiplicity import adjust
+from hccflow.metrics.multiplicity import Test, holm_rows
 from hccflow.metrics.reclassification import WARNING, reclassification
 from hccflow.metrics.samplesize import detectable
 from hccflow.metrics.threshold import mcnemar
@@ -225,14 +225,14 @@ def _compare(
     pairs: list[tuple[ScoreSet, ScoreSet]], drawn: dict[Key, Estimate], options: Options, out: _Gathered
 ) -> None:
     """Compare the models of one cohort pairwise on their common rows; Holm over all pairs."""
-    tests: list[tuple[dict[str, Any], Estimate]] = []
+    tests: list[Test] = []
     for a, b in pairs:
         where = a.where(comparator=b.model)
         both = a.used[["y", "score"]].join(b.used["score"].rename("other"), how="inner")
         y, first, second = both["y"].to_numpy(float), both["score"].to_numpy(float), both["other"].to_numpy(float)
         paired = paired_auc(y, first, second, level=options.level) if len(both) else None
         test = paired.difference if paired else undefined(EMPTY, n=0)
-        tests.append((where, test))
+        tests.append(("auc_difference", test, where))
         if paired and paired.error is not None:
             smallest = Estimate(detectable(paired.error, level=options.level), n=test.n, n_events=test.n_events)
             out.rows.append(smallest.row("auc_difference_detectable", **where))
@@ -245,13 +245,7 @@ def _compare(
                 Estimate(value, n=len(y), n_events=int(y.sum()), reason=WARNING).row(metric, **where)
                 for metric, value in reclassification(y, first, second).items()
             ]
-    adjusted = adjust([test.p for _, test in tests])
-    size = sum(p is not None for p in adjusted)
-    for (where, test), p in zip(tests, adjusted, strict=True):
-        out.rows.append(test.row("auc_difference", **where))
-        method = f"Holm, {size} comparison{'s' * (size != 1)}"
-        holm = replace(test, p=p, ci_low=None, ci_high=None, ci_method=method)
-        out.rows.append(holm.row("auc_difference_holm", **where))
+    out.rows += [test.row(metric, **where) for metric, test, where in tests] + holm_rows(tests, of="comparison")
 
 
 def _decisions(a: ScoreSet, b: ScoreSet, y: Floats, first: Floats, second: Floats) -> Estimate:

@@ -10,7 +10,7 @@ from hccflow.report.page import Block, Cell, Row, Table
 from hccflow.report.results import Results, records
 from hccflow.report.sections.headline import level
 from hccflow.report.sections.survival import covariate
-from hccflow.report.words import caption, estimate, p_cell, plural
+from hccflow.report.words import caption, count_cell, estimate, p_cell, plural
 
 KINDS = {"univariable": "Univariable", "multivariable": "Multivariable"}
 #: Ways of the stage train to estimate odds ratios, in words.
@@ -40,7 +40,7 @@ def _rows(results: Results, model: str, table: pd.DataFrame) -> list[Row]:
     rows = [Row([Cell(_head(results, model, found))], heading=True)]
     for group in _order(results, model, [group for metric, _, group in found if metric == "n_subjects"]):
         count = found["n_subjects", "", group]
-        cells = [Cell(covariate(results, group)), Cell(f"{int(count['n'])} / {int(count['n_events'])}")]
+        cells = [Cell(covariate(results, group)), count_cell(count)]
         for kind in KINDS:
             ratio = found.get(("odds_ratio", kind, group))
             if ratio is None and ("odds_ratio", "univariable", group) not in found:

@@ -14,21 +14,25 @@ from hccflow.report.words import caption, estimate, missing, number
 INFORMATION = {"size": "tumour size", "clinical": "clinical variables", "imaging": "imaging", "all": "everything"}
 
 
-def information_of(model: str, models: Mapping[str, Any], truth: Mapping[str, Any]) -> str:
+def information_of(
+    model: str, models: Mapping[str, Any], truth: Mapping[str, Any], sweeps: Mapping[str, Any] | None = None
+) -> str:
     """Kind of information that a model may use, empty where the truth states no best value for just that.
 
     A model with less information than a kind has an optimum of its own, below the kind's: beside another's optimum it
     would look worse than it is. So nothing is stated unless the variables are the same.
     """
-    known = _variables(model, models, truth)
+    known = _variables(model, models, truth, sweeps or {})
     return next((kind for kind, names in truth["information"].items() if set(names) == known), "")
 
 
-def _variables(model: str, models: Mapping[str, Any], truth: Mapping[str, Any]) -> set[str]:
+def _variables(model: str, models: Mapping[str, Any], truth: Mapping[str, Any], sweeps: Mapping[str, Any]) -> set[str]:
     """Variables of the generator that a model may see; none where its features are only some of those of an image."""
     spec = models[model]
     if spec.get("inputs"):
-        return set().union(*(_variables(name, models, truth) for name in spec["inputs"]))
+        return set().union(*(_variables(name, models, truth, sweeps) for name in spec["inputs"]))
+    if spec.get("choose"):  # what the base of its sweep may see: variants see no more
+        return _variables(sweeps[spec["choose"]["among"]]["of"], models, truth, sweeps)
     if spec.get("roi") and list(spec.get("features") or ["*"]) != ["*"]:
         return set()
     used = {truth["columns"][name] for name in spec.get("columns", ()) if name in truth["columns"]}
@@ -41,12 +45,7 @@ def best(results: Results, cohort: str, model: str, endpoint: str) -> tuple[str,
     models = results.settings["models"]
     if not truth or model not in models:
         return "", None
-    sweeps = results.settings.get("experiment") or {}
-    # A choice may use what the base of its sweep may: its variants see no more.
-    seen = {
-        name: models[sweeps[one["choose"]["among"]]["of"]] if one.get("choose") else one for name, one in models.items()
-    }
-    information = information_of(model, seen, truth)
+    information = information_of(model, models, truth, results.settings.get("experiment") or {})
     measure = "c_index" if endpoint in results.endpoints("survival") else "auc"
     entry = ((truth.get(endpoint) or {}).get(measure) or {}).get(information)
     return information, None if entry is None else float(entry["value"])
