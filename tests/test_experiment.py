@@ -209,7 +209,9 @@ def test_a_fold_is_judged_by_what_the_other_folds_chose(study: dict[str, Any], b
             y, p = rest["y_true"].to_numpy(float), rest["y_prob"].to_numpy(float)
             value = auc(y, p).value
             reached[name] = value if by == "auc" else (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
-        best = tables[max(reached, key=lambda name: reached[name])]
+        taken = max(reached, key=lambda name: reached[name])
+        assert training.facts["in_folds"][f"{int(repeat)}-{int(fold)}"] == taken
+        best = tables[taken]
         own = best[(best["repeat"] == repeat) & (best["fold"] == fold)].set_index("subject")["y_prob"]
         assert part.set_index("subject")["y_prob"].to_dict() == own.to_dict()
     assert training.selection["frequency"].sum() == pytest.approx(1)

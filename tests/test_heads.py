@@ -344,7 +344,7 @@ def test_an_unseen_cohort_is_scored_for_every_endpoint(study: dict[str, Any], tm
 
 def test_every_head_has_its_maps(study: dict[str, Any], tmp_path: Path) -> None:
     scores, (_, _, subjects, _, crops) = study["training"].predictions, study["args"]
-    table = explain_cohort(study["root"] / "deep", subjects, crops, scores, tmp_path, each=1, seed=0)
+    table = explain_cohort(study["root"] / "deep", {}, subjects, crops, scores, tmp_path, each=1, seed=0)
     assert table.groupby(["chosen", "endpoint", "method"]).size().eq(1).all() and len(table) == 3 * 3 * 2
     told = table.groupby("endpoint")["explains"].agg(set).to_dict()
     assert told["rfs"] == told["os"] == {"higher risk"} and told["mvi"] <= {"event", "no event"}

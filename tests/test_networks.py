@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hccflow.extract.crops import CaseCropper, make_crop
 from hccflow.ids import CohortRole
 from hccflow.images import write_image
 from hccflow.models.opening import load_model
-from hccflow.networks import augment, loop
+from hccflow.networks import augment, loop, overlays
 from hccflow.networks.architectures import ARCHITECTURES, stages
 from hccflow.networks.crops import read_crops, view
 from hccflow.networks.croptable import crop_table
@@ -576,6 +577,27 @@ def test_the_command_explains_seen_cases_by_the_fold_that_has_not_seen_them(
     assert set(deep["kind"]) == {"apparent"}, "all of them have taught the final networks"
 
 
+def test_a_choice_is_explained_by_the_candidate_that_judged_the_fold(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, subjects, _, crops = trained["args"]
+    scores = trained["training"].predictions
+    for name, source in (("best/model", "deep/model"), ("plain/fold-0-0", "deep/fold-0-0"), ("dense", "deep")):
+        shutil.copytree(trained["root"] / source, tmp_path / name)
+    opened: list[Path] = []
+
+    def recording(folder: Path) -> NetworkModel:
+        opened.append(folder.relative_to(tmp_path))
+        return load_network(folder)
+
+    monkeypatch.setattr(overlays, "load_network", recording)
+    frozen = {"chosen": "dense", "in_folds": {"0-0": "plain", "0-1": "dense"}}
+    table = explain_cohort(tmp_path / "best", frozen, subjects, crops, scores, tmp_path / "cam", each=3, seed=0)
+    assert set(table["fold"]) == {0, 1}
+    judges = {Path("plain/fold-0-0/model"), Path("dense/fold-0-1/model")}
+    assert set(opened) == {*judges, Path("best/model")}, "the last one only tells the endpoint"
+
+
 def overlap(model: NetworkModel, subjects: pd.DataFrame, crops: pd.DataFrame, subject: str) -> list[float]:
     """Dice of one case by hand, from the logits of each network, and the voxels of both masks."""
     x, found = model.inputs(subjects[subjects["subject"] == subject], crops)
@@ -697,7 +719,9 @@ def test_a_network_of_planes_with_missing_channels_goes_from_crops_to_maps(tmp_p
     one = {policy: table.set_index("subject").loc["EXT002"] for policy, table in scores.items()}
     assert np.isfinite(one["zero"]["y_prob"]) and np.isnan(one["refuse"]["y_prob"])
     assert one["refuse"]["reason"] == "no image of channel 2"
-    table = explain_cohort(tmp_path / "zero", external, tables["ext"], scores["zero"], tmp_path / "cam", each=1, seed=0)
+    table = explain_cohort(
+        tmp_path / "zero", {}, external, tables["ext"], scores["zero"], tmp_path / "cam", each=1, seed=0
+    )
     assert table["endpoint"].unique().tolist() == ["response"] and len(table) == 6
     assert (table["energy_in_mask"].notna() | table["reason"].ne("")).all()
     planes = load_network(tmp_path / "zero" / "model")

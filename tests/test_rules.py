@@ -160,3 +160,22 @@ def test_variants_are_trained_like_models_and_judged_in_no_cohort_that_is_not_na
     looks = snakemake(data, "results/phantom/validate/phantom-ext/metrics.tsv", "--dry-run", "--configfile", str(path))
     assert "clinical__learner_firth.predictions.tsv" in looks
     assert re.search(r"^choose\s+1$", plan, flags=re.M)
+
+
+def test_a_choice_among_networks_has_maps_and_deep_features_by_the_networks_of_its_candidates(
+    data: Path, tmp_path: Path
+) -> None:
+    config = changed(default_config(), "experiment", {"sizes": {"of": "deep", "vary": {"network.width": [4]}}})
+    config["models"]["best"] = {"kind": "choice", "endpoint": "response", "choose": {"among": "sizes"}}
+    config["relate"]["signatures"]["taken"] = {"network": "best", "components": 2}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    labels, edges = job_graph(data, "--configfile", str(path))
+    choice = next(node for node, label in labels.items() if label.startswith("choose"))
+    maps = [user for maker, user in edges if maker == choice and labels[user].startswith("explain")]
+    assert len(maps) == 3, "one a cohort"
+    makers = {labels[producer] for producer, consumer in edges if consumer == maps[0]}
+    folds = {label for label in makers if label.startswith("train_fold")}
+    assert {label.split("model: ")[1].split("\\n")[0] for label in folds} == {"deep", "deep__width_4"}
+    users = {labels[consumer].split("\\n")[0] for producer, consumer in edges if producer in maps}
+    assert {"relate_fit", "relate", "report"} <= users

@@ -11,7 +11,7 @@ from hccflow.ids import CLINICAL_COX, CohortRole
 from hccflow.models.parameters import check_learner
 from hccflow.networks.heads import tasks_of
 from hccflow.networks.options import check_crop, check_network, check_size
-from hccflow.variants import JOIN, Variant, candidates, expand
+from hccflow.variants import JOIN, Variant, candidates, entry_of, expand
 
 #: Keys that only one kind of model has.
 OWN = {"tabular": ("roi",), "network": ("network",), "fusion": ("inputs",), "choice": ("choose",)}
@@ -352,7 +352,7 @@ def _check_relate(config: dict[str, Any]) -> None:
         if "roi" in spec:
             _known(spec["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
         if "network" in spec:
-            networks = [name for name, model in config["models"].items() if model["kind"] == "network"]
+            networks = [m for m, model in config["models"].items() if entry_of(model, config)["kind"] == "network"]
             _known(spec["network"], networks, "network", f"{where}.network")
         if "model" in spec and "components" in spec:
             raise ConfigError("a model's score has no components", where=f"{where}.components")

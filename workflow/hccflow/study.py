@@ -27,7 +27,7 @@ from hccflow.participants import read_participants
 from hccflow.provenance import digest_of
 from hccflow.references import check_references, check_variants
 from hccflow.tables import load_schema, read_table
-from hccflow.variants import Variant, expand
+from hccflow.variants import Variant, entry_of, expand
 
 #: Kinds of source that have images, and so pass through convert.
 IMAGE_SOURCES = ("phantom", "dicom", "nifti")
@@ -119,6 +119,12 @@ class Study:
     def clinical_logistic(self) -> list[str]:
         """Declared models whose odds ratios are tabulated."""
         return [name for name, spec in self.config["models"].items() if is_clinical_logistic(spec)]
+
+    @cached_property
+    def explained(self) -> list[str]:
+        """Declared models whose answers have maps and deep features: networks, and choices among networks."""
+        bases = {name: entry_of(spec, self.config) for name, spec in self.config["models"].items()}
+        return [name for name, base in bases.items() if base["kind"] == "network"]
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:

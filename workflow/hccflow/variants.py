@@ -97,6 +97,14 @@ def candidates(config: Mapping[str, Any], sweep: str) -> list[str]:
     return [base, *(name for name, variant in expand(config).items() if variant.sweep == sweep)]
 
 
+def entry_of(spec: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Entry that says what a model sees: its own, or of a choice the base of its sweep."""
+    if "choose" not in spec:
+        return spec
+    base: Mapping[str, Any] = config["models"][config["experiment"][spec["choose"]["among"]]["of"]]
+    return base
+
+
 def _variants(
     sweep: str, spec: Mapping[str, Any], base: Mapping[str, Any], config: Mapping[str, Any], where: str
 ) -> Iterator[Variant]:

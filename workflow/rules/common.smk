@@ -41,7 +41,7 @@ PLACES = [f"{r}-{f}" for r in range(STUDY.config["split"]["repeats"]) for f in r
 EXPLAINED = expand(
     "<results>/validate/{cohort}/{model}.{made}",
     cohort=IMAGE_COHORTS,
-    model=[n for n in MODELS if n in NETWORKS],
+    model=STUDY.explained,
     made=["cam", "dice.tsv"],
 )
 SEGMENT = STUDY.config.get("segment", {})

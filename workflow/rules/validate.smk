@@ -42,7 +42,7 @@ rule predict:
 rule explain:
     input:
         freeze="<results>/train/{model}/freeze.json",
-        folds=expand("<results>/train/{model}/fold-{place}/model", place=PLACES, allow_missing=True),
+        folds=networks_of_folds,
         crops=cohort_crops,
         subjects="<results>/enrol/{cohort}/subjects.tsv",
         predictions="<results>/validate/{cohort}/{model}.predictions.tsv",
@@ -55,7 +55,7 @@ rule explain:
     benchmark:
         "<benchmarks>/validate/{cohort}/{model}.cam.tsv"
     wildcard_constraints:
-        model=choose(NETWORKS),
+        model=choose(STUDY.explained),
     conda:
         "../../envs/segment.yaml"
     resources:

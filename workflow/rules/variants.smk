@@ -1,5 +1,5 @@
 # Variants of declared models: which are trained, chosen among, compared and judged. docs/experiment.md explains them.
-from hccflow.variants import candidates
+from hccflow.variants import candidates, entry_of
 
 COMPARED = list(dict.fromkeys(name for one in STUDY.variants.values() for name in (one.base, one.name)))
 EXPERIMENT = ["<results>/validate/experiment.tsv"] if COMPARED else []
@@ -8,8 +8,7 @@ VARIANTS_LEDGER = f"ledger/{STUDY.name}.variants.tsv"
 
 def entry(wildcards):
     """Entry of a model; a choice sees what its candidates see."""
-    spec = STUDY.models[wildcards.model]
-    return STUDY.models[STUDY.config["experiment"][spec["choose"]["among"]]["of"]] if "choose" in spec else spec
+    return entry_of(STUDY.models[wildcards.model], STUDY.config)
 
 
 def network_gpus(wildcards):
@@ -21,6 +20,13 @@ def candidates_of(wildcards):
     """The frozen models among which a choice is made."""
     names = candidates(STUDY.config, STUDY.models[wildcards.model]["choose"]["among"])
     return expand("<results>/train/{candidate}/freeze.json", candidate=names)
+
+
+def networks_of_folds(wildcards):
+    """The networks that have judged the folds: a model's own, or those of a choice's candidates."""
+    name, chosen = wildcards.model, "choose" in STUDY.models[wildcards.model]
+    names = candidates(STUDY.config, STUDY.models[name]["choose"]["among"]) if chosen else [name]
+    return expand("<results>/train/{name}/fold-{place}/model", name=names, place=PLACES)
 
 
 def judged(cohort):

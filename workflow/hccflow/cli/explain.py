@@ -19,7 +19,12 @@ from hccflow.tables import read_table, write_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--train", type=Path, required=True, help="training folder of the network, with its folds")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        required=True,
+        help="training folder of a network or of a choice among networks, with the folds",
+    )
     parser.add_argument("--crops", type=Path, required=True, help="folder crop-<name> of the cohort")
     parser.add_argument("--subjects", type=Path, required=True, help="subjects.tsv of the cohort")
     parser.add_argument("--predictions", type=Path, required=True, help="the network's scores, made by predict")
@@ -41,11 +46,11 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.networks.overlap import frozen_dice
     from hccflow.networks.overlays import deep_features, explain_cohort
 
-    verify(args.train)
+    frozen = verify(args.train)
     prepare(choose_device("cpu"), args.threads)
     subjects = read_subjects([args.subjects], args.settings["columns"])
     crops, scores = crop_table([args.crops]), read_table(args.predictions, "predictions")
-    explain_cohort(args.train, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
+    explain_cohort(args.train, frozen, subjects, crops, scores, args.out, each=args.cases, seed=args.settings["seed"])
     unseen = scores[scores["kind"] == ScoreKind.FROZEN.value]
     model = load_network(args.train / "model")
     write_table(deep_features(model, subjects, crops, unseen), args.features, sort_by=KEYS)

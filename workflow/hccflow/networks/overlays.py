@@ -67,7 +67,15 @@ def _discordance(rows: pd.DataFrame) -> pd.Series:
 
 
 def explain_cohort(
-    train: Path, subjects: pd.DataFrame, crops: pd.DataFrame, scores: pd.DataFrame, out: Path, *, each: int, seed: int
+    train: Path,
+    frozen: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    crops: pd.DataFrame,
+    scores: pd.DataFrame,
+    out: Path,
+    *,
+    each: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Write ``cam.tsv`` and one picture a case for a cohort: a map of every head by every method.
 
@@ -79,7 +87,9 @@ def explain_cohort(
     Parameters
     ----------
     train : Path
-        Training folder, with its folds.
+        Training folder, with its folds; beside that of a choice lie those of its candidates.
+    frozen : mapping
+        What was frozen of it: of a choice, ``in_folds`` says whose networks judged a fold.
     subjects, crops, scores : pandas.DataFrame
         Enrolled cases, table of crops, and the network's scores of this cohort.
     out : Path
@@ -95,7 +105,7 @@ def explain_cohort(
     rows = []
     for place, record in enumerate(chosen.to_dict("records")):
         case = {str(name): value for name, value in record.items()}
-        folder = _judge(train, case)
+        folder = _judge(train, frozen.get("in_folds", {}), case)
         if folder not in models:
             models[folder] = load_network(folder)
         model = models[folder]
@@ -144,10 +154,12 @@ def deep_features(
     return pd.concat([keys, pd.DataFrame(named).astype("float64")], axis=1)
 
 
-def _judge(train: Path, case: Mapping[str, Any]) -> Path:
+def _judge(train: Path, in_folds: Mapping[str, str], case: Mapping[str, Any]) -> Path:
+    """Folder of the networks that have judged a case and have not seen it."""
     if case["kind"] != ScoreKind.OOF.value:
         return train / "model"
-    folder = train / f"fold-{int(case['repeat'])}-{int(case['fold'])}" / "model"
+    place = f"{int(case['repeat'])}-{int(case['fold'])}"
+    folder = train.parent / in_folds.get(place, train.name) / f"fold-{place}" / "model"
     if not folder.is_dir():
         raise DataAbsentError("the networks of a fold are not there", where=folder, todo="run train_fold again")
     return folder

@@ -174,7 +174,7 @@ class _Writer:
             return self.stage("train", targets, deps, made, more, variant is None)
 
         def validate(name: str) -> dict[str, Any]:
-            maps = [m for m, spec in self.declared.items() if spec["kind"] == "network" and name in self.imaged]
+            maps = self.study.explained if name in self.imaged else []
             ends = ("cam", "features.tsv", "dice.tsv")
             targets = ["metrics.tsv", *(f"{model}.{end}" for model in maps for end in ends)]
             deps = [f"{RESULTS}/enrol", *self.features([EACH]), f"{RESULTS}/train"]

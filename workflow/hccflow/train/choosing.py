@@ -98,13 +98,15 @@ def train_choice(
         fit=lambda fold, _: fold.fit("choose", learn_choice, by),
         score=lambda taken, held: held[taken.name].to_numpy(float),
     )  # fmt: skip
-    final, frozen, chosen = learnt.final, learnt.frozen, [taken.name for taken in learnt.in_folds]
+    final, frozen = learnt.final, learnt.frozen
+    in_folds = {place: taken.name for place, taken in learnt.in_folds.items()}
+    frequency = [float(np.mean([one == taken for taken in in_folds.values()])) for one in folders]
     selection = pd.DataFrame({
-        "feature": list(folders), "frequency": [float(np.mean([one == c for c in chosen])) for one in folders],
+        "feature": list(folders), "frequency": frequency,
         "in_final_model": [int(one == final.name) for one in folders],
     })  # fmt: skip
     more = {
-        "kind": frozen[final.name]["kind"], "chosen": final.name, "by": by,
+        "kind": frozen[final.name]["kind"], "chosen": final.name, "by": by, "in_folds": in_folds,
         "candidates": {model: facts["digest"] for model, facts in frozen.items()},
     }  # fmt: skip
     return conclude(

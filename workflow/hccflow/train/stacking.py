@@ -60,7 +60,7 @@ def train_fusion(
         fit=lambda fold, encoding: FusionModel(fit_tabular(fold, {**spec, "select": {}}, encoding)),
         score=lambda model, held: model.score(held),
     )  # fmt: skip
-    final, chosen = learnt.final, [model.selected for model in learnt.in_folds]
+    final, chosen = learnt.final, [model.selected for model in learnt.in_folds.values()]
     frequency = [float(np.mean([one in names for names in chosen])) for one in spec["inputs"]]
     kept = [int(one in final.selected) for one in spec["inputs"]]
     selection = pd.DataFrame({"feature": spec["inputs"], "frequency": frequency, "in_final_model": kept})
@@ -73,12 +73,12 @@ def train_fusion(
 
 @dataclass(frozen=True)
 class Learnt(Generic[M]):
-    """What was learnt from out-of-fold scores: of each fold on the others, and on all rows."""
+    """What was learnt from out-of-fold scores: for each fold (``<repeat>-<fold>``) on the others, and on all rows."""
 
     frozen: dict[str, dict[str, Any]]
     rows: Development
     judged: pd.DataFrame
-    in_folds: list[M]
+    in_folds: dict[str, M]
     final: M
     final_fold: Fold
 
@@ -135,12 +135,12 @@ def learn_from_scores(
         rows.log = log
         return rows
 
-    judged, in_folds = [], []
+    judged, in_folds = [], {}
     for repeat, table in scores.groupby("repeat"):
         rows = rows_of(table.drop(columns="repeat"), split[(split["repeat"] == repeat) | split["repeat"].isna()])
         for fold, places, held in rows.folds():
             model = fit(fold, encoding)
-            in_folds.append(model)
+            in_folds[f"{fold.repeat}-{fold.fold}"] = model
             judged.append(judge(rows, fold, places, {endpoint: score(model, held)}))
     rows = rows_of(scores.groupby(KEYS, as_index=False)[names].mean(), split)
     final_fold = rows.all()

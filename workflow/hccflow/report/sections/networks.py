@@ -19,6 +19,7 @@ from hccflow.report.sections.images import picture_uri
 from hccflow.report.sections.segment import KINDS, quartiles
 from hccflow.report.sections.twins import comparison, twins
 from hccflow.report.words import caption, missing, number
+from hccflow.variants import entry_of
 
 METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
 #: What a Dice is held against, by the source of the crop's region.
@@ -28,17 +29,20 @@ CHOSEN = ("worst", "median", "best")
 
 def build(results: Results) -> Section:
     """Section with training, the single-task ablation and class activation maps."""
-    models = [name for name in results.models if results.settings["models"][name].get("kind") == "network"]
-    trained = [name for name in models if results.path(f"train/{name}/freeze.json")]
-    if not trained:
+    bases = {name: entry_of(spec, results.settings) for name, spec in results.settings["models"].items()}
+    made = {
+        n: base for n, base in bases.items() if base.get("kind") == "network" and results.path(f"train/{n}/freeze.json")
+    }
+    trained = [name for name in made if "network" in results.settings["models"][name]]
+    if not made:
         return Section("networks", "Networks", [Callout("absent", "No networks", caption("networks_none"))])
-    blocks: list[Block] = [_training(results, trained)]
+    blocks: list[Block] = [_training(results, trained)] if trained else []
     blocks += [figure for name in trained if (figure := _curves(results, name))]
     pairs = twins(results, _but_segmentation, lambda m: "first" if SEGMENTATION in _tasks(m) else "second")
     if pairs:
         blocks.append(comparison(results, "network_tasks", pairs, "Two tasks", "Response alone"))
-    blocks += _segmentation(results, trained)
-    for name in trained:
+    blocks += _segmentation(results, made)
+    for name in made:
         blocks += _maps(results, name)
     return Section("networks", "Networks", blocks)
 
@@ -144,17 +148,17 @@ def _curves(results: Results, model: str) -> Figure | None:
     return Figure(caption("network_curves", model=label), alt, [source], svg=svg)
 
 
-def _segmentation(results: Results, models: list[str]) -> list[Block]:
-    """Held-out Dice of the networks that learn to segment, by cohort and kind; nothing where none does."""
+def _segmentation(results: Results, models: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    """Held-out Dice of the models that learn to segment, by cohort and kind; nothing where none does."""
     rows: list[Row] = []
     sources: list[str] = []
-    for model in models:
+    for model, base in models.items():
         names = [f"train/{model}/dice.tsv", *(f"validate/{cohort}/{model}.dice.tsv" for cohort in results.cohorts)]
         found = {name: table for name in names if (table := results.table(name, "dice")) is not None and len(table)}
         if not found:
             continue
         sources += found
-        crop = results.settings["crops"][results.settings["models"][model]["network"]["crop"]]
+        crop = results.settings["crops"][base["network"]["crop"]]
         against = AGAINST[results.settings["extract"]["rois"][crop["roi"]]["source"]]
         rows.append(Row([Cell(f"{results.label('models', model)}, against {against}")], heading=True))
         cases = pd.concat([table.drop_duplicates(KEYS) for table in found.values()])
