@@ -76,6 +76,11 @@ class NetworkModel:
         """Predictors that it uses: the crop, and clinical ones."""
         return [f"crop {self.spec['crop']}", *(self.preparation.names if self.preparation is not None else [])]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its networks lie and score: where they were trained; on the CPU once they are opened from files."""
+        return next(self.networks[0].parameters()).device
+
     def rows(self, x: pd.DataFrame, crops: Crops) -> Rows:
         """Inputs of encoded rows (indexed by rows of the crops)."""
         clinical = self.preparation.apply(x).to_numpy(np.float32) if self.preparation is not None else None
@@ -83,10 +88,9 @@ class NetworkModel:
 
     def outputs(self, rows: Rows) -> list[dict[str, np.ndarray]]:
         """Scores of every head (`hccflow.networks.risk.score_of`), and ``features``, of each seed's network."""
-        device = choose_device(self.spec["device"])
-        found = []
+        rows, found = rows.to(self.device), []
         for network, scales in zip(self.networks, self.scales, strict=True):
-            out = outputs_of(on_device(network, device), rows.to(device), self.spec["batch_size"])
+            out = outputs_of(network, rows, self.spec["batch_size"])
             scores = {name: score_of(head, out[name], scales.get(name)) for name, head in self.heads.items()}
             found.append({**scores, "features": out["features"].cpu().numpy()})
         return found
@@ -153,7 +157,9 @@ class NetworkModel:
 
 
 def load_network(folder: Path) -> NetworkModel:
-    """Open an ensemble; nothing in its files is run.
+    """Open an ensemble on the CPU, whatever it was trained on; nothing in its files is run.
+
+    Scoring takes seconds: so it needs no GPU, and a frozen model's scores do not depend on whether there is one.
 
     Raises
     ------
@@ -168,7 +174,7 @@ def load_network(folder: Path) -> NetworkModel:
     shape = Shape(**{**data["shape"], "size": tuple(data["shape"]["size"])})
     networks = []
     for number in range(data["seeds"]):
-        network = build(shape, spec)
+        network = on_device(build(shape, spec), torch.device("cpu"))
         file = folder / f"seed-{number}.safetensors"
         load_weights(network, read_tensors(file)[0], where=file)
         networks.append(network.eval())

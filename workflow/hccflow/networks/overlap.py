@@ -8,7 +8,6 @@ import torch
 from hccflow.ids import ScoreKind
 from hccflow.metrics.dice import dice
 from hccflow.models.encoding import KEYS
-from hccflow.networks.device import choose_device, on_device
 from hccflow.networks.heads import SEGMENTATION
 from hccflow.networks.loop import Rows, outputs_of
 from hccflow.networks.model import NetworkModel
@@ -39,12 +38,10 @@ def segmentation_dice(model: NetworkModel, rows: Rows, cases: pd.DataFrame) -> p
     """
     if not model.segments:
         return pd.DataFrame(columns=COLUMNS)
-    device, size = choose_device(model.spec["device"]), model.spec["batch_size"]
-    networks = [on_device(network, device) for network in model.networks]
-    found = []
+    size, found = model.spec["batch_size"], []
     for start in range(0, len(rows), size):  # maps of a few cases at a time: those of a cohort may not fit in memory
         part = rows.take(range(start, min(start + size, len(rows))))
-        maps = [outputs_of(network, part.to(device), size)[SEGMENTATION] for network in networks]
+        maps = [outputs_of(network, part.to(model.device), size)[SEGMENTATION] for network in model.networks]
         predicted = (torch.stack([torch.sigmoid(one.double()) for one in maps]).mean(dim=0) >= INSIDE).cpu().numpy()
         for mask, reference in zip(predicted, (part.masks > 0.5).numpy(), strict=True):
             found.append((dice(mask, reference).value, int(reference.sum()), int(mask.sum())))
