@@ -16,7 +16,7 @@ from lifelines.utils import concordance_index
 import report_tree
 from hccflow.cli import main
 from hccflow.errors import FreezeError, LeakageError
-from hccflow.freeze import freeze, split_digest
+from hccflow.freeze import freeze, other_code, split_digest
 from hccflow.ids import CohortRole
 from hccflow.ledger import VARIANT, read_variants, record_variant
 from hccflow.metrics.auc import auc, paired_auc
@@ -233,6 +233,14 @@ def test_a_choice_is_frozen_with_the_files_of_its_candidate_and_scores_like_it(
     theirs = predict(open_frozen(study["folder"] / chosen), "ext", CohortRole.EXTERNAL, new)
     assert ours["y_prob"].tolist() == theirs["y_prob"].tolist()
     assert set(best.facts["candidates"]) == set(ENTRIES)
+
+
+def test_a_choice_is_made_by_the_code_that_chooses(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = choice(study).facts
+    assert facts["kind"] == "tabular" and other_code(facts) == ""
+    assert other_code({**facts, "kind": "network"}) == "", "whatever kind of model it chose"
+    monkeypatch.setattr("hccflow.freeze.code_digest", lambda command: f"other {command}")
+    assert "made by other code" in other_code(facts) and "now other choose" in other_code(facts)
 
 
 def noise(folder: Path, subjects: pd.DataFrame, parts: pd.DataFrame, rng: np.random.Generator) -> None:

@@ -106,8 +106,9 @@ def other_code(frozen: Mapping[str, Any]) -> str:
 
     That is no fault of the model, which is what was frozen: a frozen model outlives the program that made it, and is
     never trained again only to be judged. The workflow trains again by itself when the code of training changes.
+    A choice has the kind of what it chose, and was made by the code that chooses.
     """
-    now = code_digest(COMMANDS[frozen["kind"]])
+    now = code_digest("choose" if "chosen" in frozen else COMMANDS[frozen["kind"]])
     then = frozen["code_digest"]
     return "" if now == then else f"made by other code than the present ({then}, now {now})"
 
