@@ -309,6 +309,28 @@ def test_limits_count_events_per_candidate(tree: tuple[Path, dict[str, Any]]) ->
     assert "A limit <b>with</b> markup" in text
 
 
+@pytest.mark.parametrize("kind", ["network", "fusion", "choice"])
+def test_images_scores_and_models_are_no_candidate_predictors(own: tuple[Path, dict[str, Any]], kind: str) -> None:
+    own[1]["models"]["radiomics"]["kind"] = kind
+    assert "Radiomics (LASSO, XGBoost) had" not in words(section(*own, "limitations"))
+
+
+def test_endpoints_count_subjects_and_not_their_sessions(own: tuple[Path, dict[str, Any]]) -> None:
+    def rows() -> list[list[list[str]]]:
+        tables = [b for b in section(*own, "endpoints").blocks if isinstance(b, Table)]
+        return [[[c.text for c in row.cells] for row in table.rows] for table in tables]
+
+    assert "not their sessions" not in words(section(*own, "endpoints"))
+    before = rows()
+    for cohort in report_tree.SIZES:
+        path = own[0] / f"enrol/{cohort}/subjects.tsv"
+        table = read_table(path)
+        again = table.assign(session="w1", response=0)  # a subject is positive if any of its sessions is
+        write_table(pd.concat([table.assign(session="w0"), again]), path, sort_by=["subject", "session"])
+    assert rows() == before
+    assert words(section(*own, "endpoints")).count("not their sessions") == 2
+
+
 def test_null_study_says_so(own: tuple[Path, dict[str, Any]]) -> None:
     own[1]["null_seed"] = 5
     assert "Outcomes were permuted" in words(section(*own, "flow"))

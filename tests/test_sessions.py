@@ -13,7 +13,9 @@ from hccflow.models.fold import Development
 from hccflow.models.targets import read_target
 from hccflow.survive.assemble import assemble
 from hccflow.train.cuts import learn_survival_cut, learn_threshold
+from hccflow.train.training import train
 from hccflow.validate import Options, validate
+from tabular_study import cohort, settings, split
 
 SESSIONS = ("w0", "w1", "w2", "w3")
 FAST = Options(draws=50)
@@ -89,6 +91,16 @@ def test_cut_offs_are_those_of_animals() -> None:
     best = youden(animals["y"].to_numpy(float), animals["score"].to_numpy())
     assert best is not None
     assert learn_threshold(fold, scores, "youden").value == pytest.approx(best[0])
+
+
+def test_a_frozen_model_counts_the_animals_that_taught_it() -> None:
+    animals, _ = cohort("dev", 40, 5)
+    scans = pd.concat([animals.assign(session=session) for session in SESSIONS], ignore_index=True)
+    scans.loc[scans["subject"] == animals["subject"][9], "response"] = np.nan
+    facts = train("clinical", settings(), scans, split(animals)).facts
+    taught = animals["response"].drop(9)
+    assert facts["training"]["n"] == 39 and facts["training"]["n_events"] == taught.sum()
+    assert (facts["heads"]["response"]["n"], facts["heads"]["response"]["n_events"]) == (39, taught.sum())
 
 
 def test_survival_takes_the_mean_score_and_the_first_covariates() -> None:

@@ -111,7 +111,7 @@ class Fold:
         FitError
             A class has fewer than two subjects; of a survival endpoint the events.
         """
-        labels = pd.Series(self.y).groupby(self.subjects).max()
+        labels = self.labels
         needed = [1.0] if any(target.survival for target in [*self.targets.values()][:1]) else [0.0, 1.0]
         k = min(n_folds, int(labels.value_counts().reindex(needed, fill_value=0).min()))
         if k < 2:
@@ -130,6 +130,11 @@ class Fold:
             rest, held = places != number, places == number
             prefix = f"{self.prefix}{purpose}.{number}."
             yield replace(self.part(rest), path=(*self.path, number), prefix=prefix), self.x[held], self.y[held]
+
+    @property
+    def labels(self) -> pd.Series:
+        """Label of each subject; one with several sessions is positive if any of them is."""
+        return pd.Series(self.y).groupby(self.subjects).max()
 
     @property
     def where(self) -> str:

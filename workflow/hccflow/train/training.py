@@ -184,12 +184,12 @@ def conclude(
         "study": settings["study"], "model": name, "kind": spec["kind"], "endpoint": spec["endpoint"],
         "threshold": threshold.to_json(), "survival_cut": cut.to_json(),
         "training": {
-            "n": len(own.y), "n_events": int(own.y.sum()), "cohorts": sorted(set(rows.rows["cohort"])),
+            **_counted(own), "cohorts": sorted(set(rows.rows["cohort"])),
             "subjects_digest": subjects_digest(list(final_fold.subjects)),
         },
         "heads": {
             endpoint: {
-                "threshold": t.to_json(), "survival_cut": c.to_json(), "n": len(part.y), "n_events": int(part.y.sum()),
+                "threshold": t.to_json(), "survival_cut": c.to_json(), **_counted(part),
                 "survival": rows.targets[endpoint].survival,
             }
             for endpoint, (t, c, part) in cuts.items()
@@ -209,6 +209,12 @@ def conclude(
         cut,
         facts,
     )
+
+
+def _counted(fold: Fold) -> dict[str, int]:
+    """Subjects and events: scans of one subject are no more of either."""
+    labels = fold.labels
+    return {"n": len(labels), "n_events": int(labels.sum())}
 
 
 def _cuts(

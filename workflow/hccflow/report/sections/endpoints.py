@@ -46,12 +46,18 @@ def _column(table: pd.DataFrame, name: str, cohort: str) -> pd.Series:
     return pd.to_numeric(table[name])
 
 
+def _several(results: Results) -> str:
+    """What the captions say where subjects have several sessions."""
+    several = any(table["subject"].duplicated().any() for table in results.subjects.values())
+    return " " + caption("endpoints_sessions") if several else ""
+
+
 def _binary(results: Results) -> Table:
     rows = []
     for endpoint in results.endpoints("binary"):
         rows.append(Row([Cell(results.label("endpoints", endpoint))], heading=True))
         for cohort, table in results.subjects.items():
-            values = _column(table, endpoint, cohort)
+            values = _column(table, endpoint, cohort).groupby(table["subject"]).max()
             known = values.dropna()
             share = percent(int((known == 1).sum()), len(known))
             empty = int(values.isna().sum())
@@ -59,7 +65,7 @@ def _binary(results: Results) -> Table:
                 Row(
                     [
                         Cell(results.cohort_name(cohort)),
-                        Cell(f"{len(table):,}"),
+                        Cell(f"{len(values):,}"),
                         Cell(f"{len(known):,}"),
                         Cell(share, strong=True) if len(known) else Cell(DASH, "no label known"),
                         Cell(f"{empty}"),
@@ -68,7 +74,7 @@ def _binary(results: Results) -> Table:
             )
     return Table(
         "endpoints_binary",
-        caption("endpoints_binary"),
+        caption("endpoints_binary") + _several(results),
         ["Cohort", "Enrolled", "Label known", "Positive, n (%)", "Missing"],
         rows,
         ["enrol/*/subjects.tsv"],
@@ -81,8 +87,10 @@ def _survival(results: Results) -> Table:
     for endpoint in results.endpoints("survival"):
         rows.append(Row([Cell(results.label("endpoints", endpoint))], heading=True))
         for cohort, table in results.subjects.items():
-            time = _column(table, f"{endpoint}_time_days", cohort)
-            event = _column(table, f"{endpoint}_event", cohort)
+            time, event = (
+                _column(table, f"{endpoint}_{part}", cohort).groupby(table["subject"]).first()
+                for part in ("time_days", "event")
+            )
             known = time.notna() & event.notna()
             competing |= bool((event == 2).any())
             cells = [Cell(results.cohort_name(cohort)), Cell(f"{int(known.sum()):,}")]
@@ -105,7 +113,8 @@ def _survival(results: Results) -> Table:
     if not competing:
         rows = [r if r.heading else Row([*r.cells[:3], *r.cells[4:]]) for r in rows]
         columns.remove("Competing, n (%)")
-    return Table("endpoints_survival", caption("endpoints_survival"), columns, rows, ["enrol/*/subjects.tsv"])
+    words = caption("endpoints_survival") + _several(results)
+    return Table("endpoints_survival", words, columns, rows, ["enrol/*/subjects.tsv"])
 
 
 def _agreement(results: Results) -> list[Block]:

@@ -50,7 +50,9 @@ def _small_cohorts(results: Results) -> list[str]:
 
 def _candidates(results: Results) -> list[str]:
     lines = []
-    for model in results.models:
+    for model, spec in results.settings["models"].items():
+        if spec["kind"] != "tabular":  # an image, other models' scores or other models are no candidate predictors
+            continue
         selection = results.table(f"train/{model}/selection.tsv")
         freeze = results.document(f"train/{model}/freeze.json")
         if selection is None or freeze is None or selection.empty:
