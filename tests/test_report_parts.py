@@ -20,7 +20,7 @@ from hccflow.report.page import DASH, Cell, Row, Table, condense, footnote_mark
 from hccflow.report.results import Results
 from hccflow.report.sections import baseline, comparisons, images, leakage, models, subgroups, truth
 from hccflow.report.words import caption, estimate, number, p_value, percent
-from hccflow.tables import subjects_digest
+from hccflow.tables import subjects_digest, write_table
 
 
 def test_information_is_stated_only_for_just_these_variables() -> None:
@@ -52,6 +52,29 @@ def test_a_choice_may_use_what_the_base_of_its_sweep_may() -> None:
     results = Results(Path("nowhere"), found)
     assert truth.best(results, "phantom-ext", "chosen", "response")[0] == "imaging"
     assert truth.best(results, "phantom-ext", "joined", "response")[0] == "all"
+
+
+def test_a_mean_over_sessions_is_not_put_beside_the_best_of_one(tmp_path: Path) -> None:
+    found = report_tree.settings()
+    known = found["truth"]["phantom-ext"]["response"]
+    weeks = {"w0": {"imaging": {"value": 0.86}}, "w1": {"imaging": {"value": 0.93}}}
+    found["truth"] = {"phantom-ext": {**found["truth"]["phantom-ext"], "response": {**known, "auc_by_session": weeks}}}
+    where = {"study": "phantom", "endpoint": "response", "cohort": "phantom-ext"}
+    reached = {"": 0.99, "session=w0": 0.68, "session=w1": 0.715}
+    rows = [
+        Estimate(value).row("auc", model=model, group=group, **where)
+        for model in ("radiomics", "clinical") for group, value in reached.items()
+    ]  # fmt: skip
+    write_table(metrics_table(rows), tmp_path / "validate/phantom-ext/metrics.tsv")
+    results = Results(tmp_path, found)
+    assert truth.best(results, "phantom-ext", "radiomics", "response") == ("imaging", None)
+    table = truth.build(results).blocks[0]
+    assert isinstance(table, Table) and caption("truth_sessions") in table.caption
+    told = {row.cells[0].text: [c.text for c in row.cells[2:]] for row in table.rows if not row.heading}
+    assert told["Radiomics (LASSO, XGBoost), session w0"] == ["0.86", "0.68", "50%"]
+    assert told["Radiomics (LASSO, XGBoost), session w1"] == ["0.93", "0.71", "50%"]
+    assert told["Clinical, session w0"] == ["0.76", "0.68", "69%"], "the general truth is that of the first session"
+    assert "Clinical, session w1" not in told, "nobody states what clinical variables tell at the second"
 
 
 def test_a_model_is_told_by_its_own_kind() -> None:

@@ -39,16 +39,33 @@ def _variables(model: str, models: Mapping[str, Any], truth: Mapping[str, Any], 
     return used | set(truth["information"]["imaging"] if spec.get("roi") or spec.get("network") else ())
 
 
-def best(results: Results, cohort: str, model: str, endpoint: str) -> tuple[str, float | None]:
-    """Kind of information that a model may use, and the best AUC or C-index that it allows; None where nobody knows."""
-    truth = (results.settings.get("truth") or {}).get(cohort) or {}
+def sessions(results: Results, cohort: str, endpoint: str) -> list[str]:
+    """Sessions of a cohort whose truth is stated one by one, in their order."""
+    return list(_truth(results, cohort).get(endpoint, {}).get("auc_by_session", {}))
+
+
+def best(results: Results, cohort: str, model: str, endpoint: str, session: str = "") -> tuple[str, float | None]:
+    """Kind of information that a model may use, and the best AUC or C-index that it allows; None where nobody knows.
+
+    Where the truth goes by session, no best is known of a mean over sessions, only that of a session. The general truth
+    is that of the first.
+    """
+    truth = _truth(results, cohort)
     models = results.settings["models"]
     if not truth or model not in models:
         return "", None
     information = information_of(model, models, truth, results.settings.get("experiment") or {})
     measure = "c_index" if endpoint in results.endpoints("survival") else "auc"
-    entry = ((truth.get(endpoint) or {}).get(measure) or {}).get(information)
+    about = truth.get(endpoint) or {}
+    stated = about.get(measure) or {}
+    if times := sessions(results, cohort, endpoint):
+        stated = stated if session == times[0] else about["auc_by_session"].get(session, {})
+    entry = stated.get(information)
     return information, None if entry is None else float(entry["value"])
+
+
+def _truth(results: Results, cohort: str) -> Mapping[str, Any]:
+    return (results.settings.get("truth") or {}).get(cohort) or {}
 
 
 def build(results: Results) -> Section:
@@ -56,30 +73,37 @@ def build(results: Results) -> Section:
     if not any((results.settings.get("truth") or {}).values()):
         return Section("truth", "Known truth", [Callout("absent", "No known truth", caption("truth_none"))])
     rows: list[Row] = []
+    several = False
     measures = [(e, "auc", "AUC") for e in results.endpoints("binary")]
     measures += [(e, "c_harrell", "Harrell's C") for e in results.endpoints("survival")]
     for cohort in results.cohorts:
         for endpoint, metric, word in measures:
-            found = [row for model in results.models if (row := _row(results, cohort, model, endpoint, metric))]
+            times = sessions(results, cohort, endpoint)
+            several |= bool(times)
+            found = [
+                row for model in results.models for session in times or [""]
+                if (row := _row(results, cohort, model, endpoint, metric, session))
+            ]  # fmt: skip
             if found:
                 name = f"{results.cohort_name(cohort)}: {word}, {results.label('endpoints', endpoint)}"
                 rows += [Row([Cell(name)], heading=True), *found]
     columns = ["Model", "May use", "Best possible", f"Reached ({level(results)} CI)", "Share of the way from 0.5"]
     sources = ["validate/*/metrics.tsv", "survive/*/metrics.tsv", "truth.json of each cohort"]
-    blocks: list[Block] = [Table("truth", caption("truth"), columns, rows, sources, text_columns=("May use",))]
+    words = caption("truth") + (" " + caption("truth_sessions") if several else "")
+    blocks: list[Block] = [Table("truth", words, columns, rows, sources, text_columns=("May use",))]
     return Section("truth", "Known truth", blocks, labels=["exploratory"])
 
 
-def _row(results: Results, cohort: str, model: str, endpoint: str, metric: str) -> Row | None:
-    information, top = best(results, cohort, model, endpoint)
-    found = results.one(metric, model=model, cohort=cohort, endpoint=endpoint)
+def _row(results: Results, cohort: str, model: str, endpoint: str, metric: str, session: str) -> Row | None:
+    information, top = best(results, cohort, model, endpoint, session)
+    group = f"session={session}" if session else ""
+    found = results.one(metric, model=model, cohort=cohort, endpoint=endpoint, group=group)
     own = results.settings["models"][model]["endpoint"]
     if top is None or (found is None and endpoint != own):
         return None
     kind = INFORMATION.get(information, information)
-    return Row(
-        [Cell(results.label("models", model)), Cell(kind), Cell(number(top)), estimate(found), share(found, top)]
-    )
+    name = results.label("models", model) + (f", session {session}" if session else "")
+    return Row([Cell(name), Cell(kind), Cell(number(top)), estimate(found), share(found, top)])
 
 
 def share(row: Mapping[str, Any] | None, top: float) -> Cell:
