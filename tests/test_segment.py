@@ -592,9 +592,12 @@ def test_a_worker_killed_for_memory_is_told_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the thread that finds it missing
+@pytest.mark.parametrize("victim", ["training", "worker"])
 def test_real_training_resumes_from_its_checkpoint(
-    study: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    victim: str, study: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from hccflow.segment.nnunet import training
@@ -611,6 +614,11 @@ def test_real_training_resumes_from_its_checkpoint(
         def on_epoch_start(self) -> None:
             if self.current_epoch == 2 and not killed:
                 killed.append(self)
+                if victim == "worker":
+                    for worker in self.dataloader_train._processes:
+                        os.kill(worker.pid, signal.SIGKILL)
+                    self.num_iterations_per_epoch = 100  # more than what lies ready
+                    return
                 self.dataloader_train._finish()
                 self.dataloader_val._finish()
                 raise KeyboardInterrupt
@@ -619,8 +627,13 @@ def test_real_training_resumes_from_its_checkpoint(
 
     monkeypatch.setattr(training, "find_trainer", lambda name: Short)
     stock = {"trainer": "nnUNetTrainer", "configuration": "tiny"}
-    with pytest.raises(KeyboardInterrupt):
-        train(study, 0, tmp_path / "fold-0", **stock)
+    if victim == "worker":
+        assert train(study, 0, tmp_path / "fold-0", **stock) == 2
+        assert "a worker process was killed during training" in capsys.readouterr().err
+        killed[0].dataloader_val._finish()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train(study, 0, tmp_path / "fold-0", **stock)
     [latest] = (study.root / "checkpoints").rglob("checkpoint_latest.pth")
     good = latest.read_bytes()
     latest.write_bytes(good[: len(good) // 2])
@@ -633,7 +646,7 @@ def test_real_training_resumes_from_its_checkpoint(
 
 
 def test_trainers_and_planners_by_name() -> None:
-    from hccflow.segment.nnunet.planning import _guarded, find_planner
+    from hccflow.segment.nnunet.planning import find_planner
     from hccflow.segment.nnunet.trainer import find_trainer
 
     assert find_trainer("nnUNetTrainer_5epochs").__name__ == "nnUNetTrainer_5epochs", (
@@ -645,11 +658,46 @@ def test_trainers_and_planners_by_name() -> None:
     with pytest.raises(ConfigError, match="nnU-Net has no planner 'Planer'"):
         find_planner("Planer")
 
-    def killed() -> None:
-        raise RuntimeError("Some background worker is 6 feet under.")
+
+#: What nnU-Net and batchgenerators say when a worker is gone.
+KILLED = (
+    "Some background worker is 6 feet under. Yuck.",
+    "Some background workers are no longer alive",
+    "One or more background workers are no longer alive. Exiting.",
+)
+
+
+def raising(words: str) -> Callable[[], None]:
+    def call() -> None:
+        raise RuntimeError(words)
+
+    return call
+
+
+@pytest.mark.parametrize("words", KILLED)
+def test_a_killed_worker_is_told_while_planning(words: str) -> None:
+    from hccflow.segment.nnunet.planning import guarded
 
     with pytest.raises(HccflowError, match="a worker process was killed during preprocessing.*more memory"):
-        _guarded(killed, "preprocessing")
+        guarded(raising(words), "preprocessing")
+
+
+@pytest.mark.parametrize("words", [*KILLED, "CUDA error: out of memory"])
+def test_a_killed_worker_is_told_while_training(
+    words: str, study: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from hccflow.segment.nnunet import training
+
+    monkeypatch.setattr(training, "build_trainer", lambda *_: SimpleNamespace(run_training=raising(words)))
+    if words in KILLED:
+        assert train(study, 0, tmp_path / "fold-0") == 2
+        assert "killed during training" in (said := capsys.readouterr().err)
+        assert "run the same command again with more memory; it goes on from its last checkpoint" in said
+    else:
+        with pytest.raises(RuntimeError, match=words):
+            train(study, 0, tmp_path / "fold-0")
+    assert not (tmp_path / "fold-0").exists()
 
 
 def test_a_demanded_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

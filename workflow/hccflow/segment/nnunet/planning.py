@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def plan_dataset(work: Path, *, planner: str, configuration: str, jobs: int = 1)
         fingerprint.show_progress_bar = False
         if configuration == TINY:
             fingerprint.num_foreground_voxels_for_intensitystats = TINY_SAMPLE
-        _guarded(lambda: fingerprint.run(overwrite_existing=True), "the fingerprint")
+        guarded(lambda: fingerprint.run(overwrite_existing=True), "the fingerprint")
         plans = find_planner(planner)(DATASET).plan_experiment()
         name = plans["plans_name"]
         folder = work / "preprocessed" / DATASET
@@ -76,7 +76,7 @@ def plan_dataset(work: Path, *, planner: str, configuration: str, jobs: int = 1)
         write_text(folder / "plans.json", json.dumps(plans, indent=1) + "\n")
         preprocessor = PlansManager(plans).get_configuration(configuration).preprocessor_class(verbose=False)
         preprocessor.show_progress_bar = False
-        _guarded(lambda: preprocessor.run(DATASET, configuration, "plans", num_processes=jobs), "preprocessing")
+        guarded(lambda: preprocessor.run(DATASET, configuration, "plans", num_processes=jobs), "preprocessing")
     return plans
 
 
@@ -129,14 +129,19 @@ def tiny_configurations(plans: Mapping[str, Any]) -> dict[str, Any]:
     return {TINY: tiny, TINY_WHOLE: {"inherits_from": TINY, "patch_size": whole}}
 
 
-def _guarded(call: Any, what: str) -> None:
-    """Run a part of nnU-Net that uses worker processes; a killed worker becomes one clear message."""
+def guarded(
+    call: Callable[[], object], what: str, todo: str = "run the same command again with fewer cores or more memory"
+) -> None:
+    """Run a part of nnU-Net that uses worker processes; a killed worker becomes one clear message.
+
+    nnU-Net and batchgenerators tell it by a RuntimeError in several wordings, all of which name the worker; any other
+    error stays what it is.
+    """
     try:
         call()
     except RuntimeError as error:
         if "background worker" not in str(error):
             raise
         raise HccflowError(
-            f"a worker process was killed during {what}", expected="enough memory for the worker processes",
-            todo="run the same command again with fewer cores or more memory",
-        ) from error  # fmt: skip
+            f"a worker process was killed during {what}", expected="enough memory for the worker processes", todo=todo
+        ) from error

@@ -19,7 +19,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from hccflow.errors import DataAbsentError, FreezeError
 from hccflow.networks.device import choose_device, demand_determinism
 from hccflow.provenance import digest_of, file_digest
-from hccflow.segment.nnunet.planning import TINY
+from hccflow.segment.nnunet.planning import TINY, guarded
 from hccflow.segment.nnunet.shim import DATASET, environment, seed_everything
 from hccflow.segment.nnunet.trainer import STEPS_PER_EPOCH, configuration_of, find_trainer, guard
 from hccflow.segment.nnunet.weights import save_weights
@@ -71,7 +71,11 @@ def train_fold(
         trainer = build_trainer(segment, plans, info, fold, device)
         if not tiny:
             resume(trainer)
-        trainer.run_training()
+        guarded(
+            trainer.run_training,
+            "training",
+            "run the same command again with more memory; it goes on from its last checkpoint",
+        )
     save_weights(getattr(trainer.network, "_orig_mod", trainer.network), out / "weights.safetensors")
     write_table(training_log(trainer, list(segment["labels"])), out / "log.tsv")
     about = {
