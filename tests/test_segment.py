@@ -23,7 +23,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from hccflow.batch import Case
+from hccflow.batch import Case, case_digest
 from hccflow.cli import main
 from hccflow.errors import ConfigError, FreezeError, GeometryError, HccflowError, LeakageError, RoiError, TableError
 from hccflow.images import write_image
@@ -323,6 +323,20 @@ def test_the_criterion_counts_empty_masks() -> None:
 
 # --- nnU-Net itself
 
+#: What nnU-Net and batchgenerators say when a worker is gone.
+KILLED = (
+    "Some background worker is 6 feet under. Yuck.",
+    "Some background workers are no longer alive",
+    "One or more background workers are no longer alive. Exiting.",
+)
+
+
+def raising(words: str) -> Callable[[], None]:
+    def call() -> None:
+        raise RuntimeError(words)
+
+    return call
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
@@ -342,21 +356,24 @@ def learn(root: Path, settings: dict) -> SimpleNamespace:
     made = SimpleNamespace(
         root=root, frozen=root / "segment", data=root / "dataset", split=root / "split.tsv", settings=settings
     )
-    folder = root / "convert" / "dev" / "batch-01"
-    cases = read_table(folder.with_suffix(".tsv"))[["cohort", "subject", "session"]]
-    cases.to_csv(root / "subjects.tsv", sep="\t", index=False)
-    code = run(
-        "segment_export", "--folders", folder, "--manifests", folder.with_suffix(".tsv"), "--subjects",
-        root / "subjects.tsv", "--split", made.split, "--settings", json.dumps(settings), "--work", made.data, "--out",
-        made.frozen / "model",
-    )  # fmt: skip
-    assert code == 0
+    assert export(root, settings, made.data, made.frozen / "model") == 0
     for fold in sorted(set(dataset.folds_of(read_table(made.split)).values())):
         assert train(made, fold, made.frozen / "model" / f"fold-{fold}") == 0
     assert (
         run("segment_freeze", "--folder", made.frozen, "--split", made.split, "--settings", json.dumps(settings)) == 0
     )
     return made
+
+
+def export(root: Path, settings: dict, work: Path, out: Path) -> int:
+    folder = root / "convert" / "dev" / "batch-01"
+    cases = read_table(folder.with_suffix(".tsv"))[["cohort", "subject", "session"]]
+    cases.to_csv(root / "subjects.tsv", sep="\t", index=False)
+    return run(
+        "segment_export", "--folders", folder, "--manifests", folder.with_suffix(".tsv"), "--subjects",
+        root / "subjects.tsv", "--split", root / "split.tsv", "--settings", json.dumps(settings), "--work", work,
+        "--out", out,
+    )  # fmt: skip
 
 
 def run(*arguments: object) -> int:
@@ -554,16 +571,44 @@ def test_a_demanded_gpu_stops_the_command_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_corrected_outline_never_meets_the_checkpoints_of_the_old_one(
+    study: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tumour redrawn inside its liver changes no file by which nnU-Net describes its data."""
+    from hccflow.segment.nnunet import training
+
+    def place(made: SimpleNamespace) -> str:
+        assert train(made, 0, tmp_path / "fold-0") == 2
+        return Path(places.pop()).name
+
+    def killed(*_: object) -> SimpleNamespace:
+        places.append(os.environ["nnUNet_results"])  # noqa: SIM112 - nnU-Net's name
+        return SimpleNamespace(run_training=raising(KILLED[-1]))
+
+    places: list[str] = []
+    monkeypatch.setattr(training, "build_trainer", killed)
+    made = SimpleNamespace(root=tmp_path, data=tmp_path / "dataset", settings=study.settings)
+    shutil.copytree(study.root / "convert", tmp_path / "convert")
+    shutil.copy(study.split, tmp_path / "split.tsv")
+    folder = tmp_path / "convert" / "dev" / "batch-01"
+    path = folder / case_file("P1", "", "mask", desc="tumour")
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    mask[SHAPE[0] // 2 :] = 0
+    write_image(image_of(mask), path)
+    table = read_table(folder.with_suffix(".tsv"))
+    table.loc[(table["subject"] == "P1") & table["session"].eq(""), "digest"] = case_digest(path.parent)
+    write_table(table, folder.with_suffix(".tsv"))
+    assert export(tmp_path, made.settings, made.data, tmp_path / "model") == 0
+    for file in (study.frozen / "model").glob("*.json"):
+        assert (tmp_path / "model" / file.name).read_bytes() == file.read_bytes(), "none knows of the outline"
+    assert place(study) == place(study) != place(made), "the same cases go on, others begin again"
+
+
 @pytest.mark.slow
 def test_a_worker_killed_for_memory_is_told_and_the_same_command_goes_on(
     study: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = study.root / "convert" / "dev" / "batch-01"
-    command = (
-        "segment_export", "--folders", folder, "--manifests", folder.with_suffix(".tsv"), "--subjects",
-        study.root / "subjects.tsv", "--split", study.split, "--settings", json.dumps(study.settings), "--work",
-        tmp_path / "dataset", "--out", tmp_path / "model",
-    )  # fmt: skip
+    command = (study.root, study.settings, tmp_path / "dataset", tmp_path / "model")
     stop, killed = threading.Event(), threading.Event()
 
     def kill_first_worker() -> None:
@@ -580,14 +625,14 @@ def test_a_worker_killed_for_memory_is_told_and_the_same_command_goes_on(
     killer = threading.Thread(target=kill_first_worker)
     killer.start()
     try:
-        assert run(*command) == 2
+        assert export(*command) == 2
     finally:
         stop.set()
         killer.join()
     assert killed.is_set()
     assert "a worker process was killed during the fingerprint" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
-    assert run(*command) == 0
+    assert export(*command) == 0
     assert (tmp_path / "model" / "plans.json").read_bytes() == (study.frozen / "model" / "plans.json").read_bytes()
 
 
@@ -657,21 +702,6 @@ def test_trainers_and_planners_by_name() -> None:
         find_trainer("nnUNetTrainr")
     with pytest.raises(ConfigError, match="nnU-Net has no planner 'Planer'"):
         find_planner("Planer")
-
-
-#: What nnU-Net and batchgenerators say when a worker is gone.
-KILLED = (
-    "Some background worker is 6 feet under. Yuck.",
-    "Some background workers are no longer alive",
-    "One or more background workers are no longer alive. Exiting.",
-)
-
-
-def raising(words: str) -> Callable[[], None]:
-    def call() -> None:
-        raise RuntimeError(words)
-
-    return call
 
 
 @pytest.mark.parametrize("words", KILLED)

@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
     _write(preprocessed / "model.json", about)
     for name in ("plans", "dataset", "dataset_fingerprint", "splits_final", "model"):
         write_text(args.out / f"{name}.json", (preprocessed / f"{name}.json").read_text(encoding="utf-8"))
-    write_table(table, args.out / "cases.tsv", sort_by=dataset.KEYS)
+    for folder in (preprocessed, args.out):  # last of all: a folder that has it is whole
+        write_table(table, folder / "cases.tsv", sort_by=dataset.KEYS)
 
 
 def _write(path: Path, value: object) -> None:

@@ -17,13 +17,15 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from hccflow.errors import DataAbsentError, FreezeError
+from hccflow.ids import Status
 from hccflow.networks.device import choose_device, demand_determinism
-from hccflow.provenance import digest_of, file_digest
+from hccflow.provenance import code_digest, digest_of, file_digest
+from hccflow.segment.dataset import KEYS
 from hccflow.segment.nnunet.planning import TINY, guarded
 from hccflow.segment.nnunet.shim import DATASET, environment, seed_everything
 from hccflow.segment.nnunet.trainer import STEPS_PER_EPOCH, configuration_of, find_trainer, guard
 from hccflow.segment.nnunet.weights import save_weights
-from hccflow.tables import subjects_digest, write_table, write_text
+from hccflow.tables import read_table, subjects_digest, write_table, write_text
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def train_fold(
     tiny = segment["trainer"] == TINY
     device = choose_device(segment["device"], "segment.device")
     folder = dataset / "preprocessed" / DATASET
-    if not (folder / "plans.json").is_file():
+    if not (folder / "cases.tsv").is_file():
         raise DataAbsentError("no preprocessed data set", where=folder, todo="run hccflow segment_export")
     plans, info, splits = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("plans", "dataset", "splits_final")
@@ -62,11 +64,7 @@ def train_fold(
     if tiny:
         demand_determinism(device)
     seed_everything(seed, fold)
-    # Another state of data or settings gets another folder, so nothing stale is ever resumed.
-    key = digest_of(
-        {"segment": segment, "seed": seed, "files": {p.name: file_digest(p) for p in folder.glob("*.json")}}
-    )
-    checkpoints = work / f"{key[:16]}-fold-{fold}"
+    checkpoints = work / f"{_key(folder, segment, seed)}-fold-{fold}"
     with environment(dataset, checkpoints=checkpoints, augmenters=0 if tiny else max(1, threads)):
         trainer = build_trainer(segment, plans, info, fold, device)
         if not tiny:
@@ -89,6 +87,21 @@ def train_fold(
     }
     write_text(out / "fold.json", json.dumps(about, indent=1) + "\n")
     shutil.rmtree(checkpoints)
+
+
+def _key(folder: Path, segment: Mapping[str, Any], seed: int) -> str:
+    """Another state of data, settings or code has another key, so nothing stale is ever resumed.
+
+    The digests of the cases are part of it: nnU-Net's own files do not change with an outline that is corrected inside
+    another structure.
+    """
+    cases = read_table(folder / "cases.tsv", "manifest")
+    taught = cases.loc[cases["status"] == Status.OK.value, [*KEYS, "digest"]].to_numpy().tolist()
+    files = {path.name: file_digest(path) for path in folder.glob("*.json")}
+    state = {
+        "segment": segment, "seed": seed, "files": files, "cases": taught, "code": code_digest("segment_train"),
+    }  # fmt: skip
+    return digest_of(state)[:16]
 
 
 def build_trainer(
