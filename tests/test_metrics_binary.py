@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hccflow.errors import ConfigError, TableError
 from hccflow.metrics import calibration as cal
 from hccflow.metrics import decision, multiplicity, pooling, samplesize, shift, threshold
-from hccflow.metrics.auc import auc, logit_interval, paired_auc, placements, stratified_auc
+from hccflow.metrics.auc import auc, logit_interval, paired_auc, placements, stratified_auc, stratified_difference
 from hccflow.metrics.bootstrap import bca_interval, percentile_interval, resample
 from hccflow.metrics.precision_recall import average_precision
 from hccflow.metrics.reclassification import reclassification
@@ -113,6 +113,94 @@ def test_an_auc_within_strata_is_delong_in_each_and_blind_to_what_the_strata_kno
     assert single.value == auc(y, score).value
     assert single.ci_low == pytest.approx(auc(y, score).ci_low)
     assert stratified_auc([1, 0, 0], [0.1, 0.2, 0.3], [0, 0, 1]).reason == "no stratum has two rows of both classes"
+
+
+def folded(seed=3, sizes=(9, 14, 25), repeats=1):
+    """Labels, two scores, fold and repeat of the same people in every repeat."""
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([rng.permutation(np.arange(n) % 3 == 0) for n in sizes]).astype(float)
+    fold = np.repeat(np.arange(len(sizes)), sizes)
+    each = [(y, rng.normal(size=len(y)) + y, rng.normal(size=len(y)), fold, np.full(len(y), k)) for k in range(repeats)]
+    return [np.concatenate(column) for column in zip(*each, strict=True)]
+
+
+def pairs_won(y, score, fold):
+    """Share of the pairs of an event and a non-event of one fold that a score orders rightly, counted one by one."""
+    won = [
+        (score[i] > score[j]) + (score[i] == score[j]) / 2
+        for i in np.flatnonzero(y == 1) for j in np.flatnonzero(y == 0) if fold[i] == fold[j]
+    ]  # fmt: skip
+    return np.mean(won)
+
+
+def test_a_difference_within_strata_is_that_of_all_pairs_counted_and_delong_in_each():
+    y, a, b, fold, _ = folded()
+    found = stratified_difference(y, a, b, fold)
+    assert found.value == pytest.approx(pairs_won(y, a, fold) - pairs_won(y, b, fold))
+    parts = [paired_auc(y[fold == k], a[fold == k], b[fold == k]) for k in range(3)]
+    weights = np.array([(y[fold == k] == 1).sum() * (y[fold == k] == 0).sum() for k in range(3)], dtype=float)
+    error = np.sqrt(sum((w / weights.sum() * part.error) ** 2 for w, part in zip(weights, parts, strict=True)))
+    assert found.ci_high - found.value == pytest.approx(1.959963984540054 * error)
+    assert (found.n, found.n_events) == (len(y), y.sum())
+    turned = stratified_difference(y, b, a, fold)
+    assert (turned.value, turned.p) == pytest.approx((-found.value, found.p))
+
+
+def test_a_difference_within_strata_has_the_error_of_a_bootstrap_of_people():
+    y, a, b, fold, _ = folded(sizes=(40, 60, 50))
+    rng = np.random.default_rng(0)
+    cells = [np.flatnonzero((fold == k) & (y == label)) for k in range(3) for label in (0, 1)]
+    draws = []
+    for _ in range(300):
+        rows = np.concatenate([rng.choice(cell, len(cell)) for cell in cells])
+        draws.append(stratified_difference(y[rows], a[rows], b[rows], fold[rows]).value)
+    found = stratified_difference(y, a, b, fold)
+    assert (found.ci_high - found.ci_low) / 3.92 == pytest.approx(np.std(draws), rel=0.12)
+
+
+def test_a_difference_within_one_stratum_is_the_paired_test():
+    y, a, b, _, _ = folded()
+    found, expected = stratified_difference(y, a, b, np.zeros(len(y))), paired_auc(y, a, b).difference
+    assert (found.value, found.ci_low, found.ci_high, found.p) == pytest.approx(
+        (expected.value, expected.ci_low, expected.ci_high, expected.p)
+    )
+
+
+@steady
+@given(st.lists(st.integers(-50, 50), min_size=6, max_size=6))
+def test_what_a_fold_adds_to_its_scores_changes_nothing_within_folds(offsets):
+    y, a, b, fold, _ = folded()
+    one, two = np.array(offsets[:3])[fold], np.array(offsets[3:])[fold]
+    found, shifted = stratified_difference(y, a, b, fold), stratified_difference(y, a + one, b + two, fold)
+    assert (shifted.value, shifted.p) == pytest.approx((found.value, found.p), abs=1e-9)
+    assert stratified_auc(y, a + one, fold).value == pytest.approx(stratified_auc(y, a, fold).value)
+
+
+def test_repeats_count_nobody_twice():
+    y, a, b, fold, repeat = folded(repeats=4)
+    parts = [[x[repeat == k] for x in (y, a, b, fold)] for k in range(4)]
+    alone = [(stratified_auc(t, s, f), stratified_difference(t, s, u, f)) for t, s, u, f in parts]
+    for which, found in enumerate(
+        (stratified_auc(y, a, fold, repeats=repeat), stratified_difference(y, a, b, fold, repeats=repeat))
+    ):
+        each = [pair[which] for pair in alone]
+        assert found.value == pytest.approx(np.mean([one.value for one in each]))
+        assert (found.n, found.n_events) == (48, 17)
+        widths = [(one.ci_high - one.value) ** 2 for one in each]
+        assert (found.ci_high - found.value) ** 2 == pytest.approx(np.mean(widths))
+        assert found.ci_method.endswith("mean of 4 repeats")
+    same = [np.tile(x[repeat == 0], 3) for x in (y, a, fold)]
+    thrice = stratified_auc(*same, repeats=np.repeat(np.arange(3), 48))
+    assert (thrice.value, thrice.ci_low) == pytest.approx((alone[0][0].value, alone[0][0].ci_low))
+
+
+def test_strata_that_cannot_take_part_are_counted():
+    y, a, b, fold, _ = folded()
+    lonely = np.where(np.arange(len(y)) == np.flatnonzero(y == 1)[0], 9, fold)
+    assert (
+        stratified_difference(y, a, b, lonely).reason == "1 of 4 strata without two rows of both classes take no part"
+    )
+    assert stratified_difference(y, a, a, fold).reason == "no interval: the estimated variance is zero"
 
 
 @steady

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hccflow.errors import TableError
-from hccflow.metrics.auc import auc
+from hccflow.metrics.auc import auc, stratified_auc
 from hccflow.metrics.threshold import youden
 from hccflow.models.fold import Development
 from hccflow.models.targets import read_target
@@ -68,6 +68,16 @@ def test_a_missing_session_leaves_the_animal_in() -> None:
     metrics = validate(pd.concat([table, other]), {}, [], FAST).metrics
     difference = metrics[metrics["metric"] == "auc_difference"].iloc[0]
     assert difference["n"] == 40, "models meet by animal, whichever sessions each has scored"
+
+
+def test_within_folds_an_animal_counts_once_too() -> None:
+    table = weekly()
+    table["fold"], table["repeat"] = table["subject"].str[-1].astype(int) % 3, 0
+    metrics = validate(table, {}, [], FAST).metrics
+    animals = table.groupby("subject").agg(y=("y_true", "first"), score=("y_prob", "mean"), fold=("fold", "first"))
+    expected = stratified_auc(animals["y"], animals["score"], animals["fold"])
+    row = metrics[metrics["metric"] == "auc_within_folds"].iloc[0]
+    assert (row["value"], row["ci_low"], row["n"]) == pytest.approx((expected.value, expected.ci_low, 40))
 
 
 def test_sessions_with_different_labels_are_refused() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hccflow.cli import main
 from hccflow.errors import ConfigError, LeakageError, TableError
 from hccflow.figures.style import wrapped
-from hccflow.metrics.auc import auc, paired_auc
+from hccflow.metrics.auc import auc, paired_auc, stratified_auc, stratified_difference
+from hccflow.metrics.multiplicity import adjust
 from hccflow.metrics.pooling import random_effects
 from hccflow.tables import read_table, write_table
 from hccflow.validate import Options, validate
@@ -274,6 +275,75 @@ def test_out_of_fold_and_frozen_rows_of_one_cohort_are_also_shown_apart():
     metrics = validate(table, {}, [], FAST).metrics
     sizes = [one(metrics, "auc", model="clinical", group=f"kind={k}")["n"] for k in ("oof", "frozen")]
     assert sizes == [60, 60]
+
+
+def test_each_kind_of_score_has_all_measures_its_intervals_and_its_curves():
+    table = predictions(threshold=0.5)
+    table.loc[table["subject"] < "S060", "kind"] = "oof"
+    results = validate(table, {}, [], FAST)
+    for kind in ("oof", "frozen"):
+        alone = validate(table[table["kind"] == kind], {}, [], FAST).metrics
+        for metric in ("brier", "calibration_slope", "calibration_intercept", "f1", "sensitivity", "auc_ci_width"):
+            found = one(results.metrics, metric, model="clinical", group=f"kind={kind}")
+            assert found["value"] == pytest.approx(one(alone, metric, model="clinical")["value"]), metric
+            assert metric == "auc_ci_width" or found["ci_low"] < found["value"] < found["ci_high"]
+        gap = one(results.metrics, "auc_difference", comparator="radiomics", group=f"kind={kind}")
+        assert gap["p"] == one(alone, "auc_difference", comparator="radiomics")["p"]
+    for name, curve in results.curves.items():
+        assert set(curve["group"]) == {"kind=oof", "kind=frozen"}, f"{name}: a curve of both is of no model"
+
+
+def offset_folds(repeats=1, folds=4, models=("clinical", "radiomics")) -> pd.DataFrame:
+    """Out-of-fold scores whose folds have offsets of their own, which differ between repeats and models."""
+    rng = np.random.default_rng(7)
+    table, parts = predictions(kind="oof", models=models), []
+    for k in range(repeats):
+        fold = dict(zip(table["subject"].unique(), rng.permutation(120) % folds, strict=True))
+        part = table.assign(repeat=k, fold=table["subject"].map(fold))
+        shift = {(m, f): s for m in models for f, s in enumerate(rng.normal(0, 4, folds))}
+        lp = np.log(part["y_prob"] / (1 - part["y_prob"]))
+        lp += [shift[key] for key in zip(part["model"], part["fold"], strict=True)]
+        parts.append(part.assign(y_prob=1 / (1 + np.exp(-lp))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_offsets_of_folds_hurt_the_pooled_auc_and_not_the_one_within_folds():
+    plain, table = predictions(kind="oof"), offset_folds()
+    metrics = validate(table, {}, [], FAST).metrics
+    for model in ("clinical", "radiomics"):
+        own = plain[plain["model"] == model]
+        truth = auc(own["y_true"], own["y_prob"]).value
+        within = one(metrics, "auc_within_folds", model=model)
+        assert one(metrics, "auc", model=model)["value"] < truth - 0.05
+        assert within["value"] == pytest.approx(truth, abs=0.04)
+        rows = table[table["model"] == model]
+        assert within["value"] == pytest.approx(stratified_auc(rows["y_true"], rows["y_prob"], rows["fold"]).value)
+    wide = table.pivot(index=["subject", "fold", "y_true"], columns="model", values="y_prob").reset_index()
+    expected = stratified_difference(wide["y_true"].astype(float), wide["clinical"], wide["radiomics"], wide["fold"])
+    gap = one(metrics, "auc_difference_within_folds", model="clinical", comparator="radiomics")
+    assert (gap["value"], gap["ci_low"], gap["p"]) == pytest.approx((expected.value, expected.ci_low, expected.p))
+
+
+def test_within_folds_several_repeats_and_models_are_adjusted_and_count_nobody_twice():
+    table = offset_folds(repeats=3, models=("a", "b", "c"))
+    metrics = validate(table, {}, [], FAST).metrics
+    row = one(metrics, "auc_within_folds", model="a")
+    assert row["n"] == 120 and row["ci_method"].endswith("mean of 3 repeats")
+    raw, holm = (metrics[metrics["metric"] == f"auc_difference_within_folds{end}"] for end in ("", "_holm"))
+    assert len(raw) == len(holm) == 3
+    assert holm["p"].to_numpy() == pytest.approx(adjust(list(raw["p"])))
+    assert (holm["ci_method"] == "Holm, 3 comparisons").all()
+
+
+def test_within_folds_is_of_out_of_fold_scores_alone():
+    assert not validate(predictions(kind="oof"), {}, [], FAST).metrics["metric"].str.contains("within").any()
+    assert not validate(predictions(fold=1), {}, [], FAST).metrics["metric"].str.contains("within").any()
+    table = offset_folds()
+    late = table["subject"] >= "S080"
+    table.loc[late, ["kind", "fold", "repeat"]] = ["frozen", np.nan, np.nan]
+    metrics = validate(table, {}, [], FAST).metrics
+    rows = metrics[metrics["metric"].str.contains("within")]
+    assert set(rows["group"]) == {"kind=oof"} and (rows["n"] == 80).all()
 
 
 def test_a_cohort_of_one_class_is_empty_with_reasons_beside_one_that_is_not():

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 GREY = "0.55"
 Labels = Mapping[str, str]
+#: Kinds of scores of a cohort that has both, as a title names them.
+KINDS = {"kind=oof": "out of fold", "kind=frozen": "frozen model"}
 
 
 def draw_all(
@@ -39,7 +41,8 @@ def draw_all(
 
     `labels` names models, `columns` names columns of the subjects; what they do not name keeps its identifier.
 
-    A figure is named after its kind, then the cohort, endpoint and model where there are several.
+    A figure is named after its kind, then the cohort, endpoint and model where there are several, and the kind of
+    scores where a cohort has both.
     """
     with house_style():
         return list(_draw(metrics, curves, folder, labels, columns))
@@ -49,9 +52,10 @@ def _draw(
     metrics: pd.DataFrame, curves: Mapping[str, pd.DataFrame], folder: Path, labels: Labels, columns: Labels
 ) -> Iterator[Path]:
     for kind, draw in (("roc", roc), ("pr", precision_recall), ("calibration", calibration), ("decision", decision)):
-        for name, table in _each(curves[kind], metrics, ["cohort", "endpoint"]):
-            scores = curves["scores"].merge(table[["cohort", "endpoint"]].drop_duplicates())
-            rows = metrics.merge(table[["cohort", "endpoint"]].drop_duplicates())
+        keys = ["cohort", "endpoint", "group"]
+        for name, table in _each(curves[kind], metrics, keys):
+            scores = curves["scores"].merge(table[keys].drop_duplicates())
+            rows = metrics.merge(table[keys].drop_duplicates())
             yield _save(draw(table, rows, scores, labels), folder / f"{kind}{name}")
     grouped = metrics[(metrics["metric"] == "auc") & metrics["group"].str.contains("[=<]", regex=True)]
     for name, table in _each(grouped, metrics, ["cohort", "endpoint", "model"]):
@@ -84,8 +88,8 @@ def _models(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]
 
 
 def _value(rows: pd.DataFrame, metric: str, model: str) -> str:
-    """Value and interval of an overall measure, as text."""
-    main = (rows["metric"] == metric) & (rows["model"] == model) & (rows["group"] == "") & rows["repeat"].isna()
+    """Value and interval of a measure of all that a figure shows, as text."""
+    main = (rows["metric"] == metric) & (rows["model"] == model) & rows["repeat"].isna()
     found = rows[main]
     if found.empty or pd.isna(found["value"].iloc[0]):
         return "undefined"
@@ -105,8 +109,9 @@ def _unit_square(axes: Axes, x: str, y: str) -> None:
 
 
 def _title(axes: Axes, table: pd.DataFrame) -> None:
-    """Endpoint and cohort above the axes, where they are named."""
+    """Endpoint, cohort and kind of scores above the axes, where they are named."""
     names = [str(table[key].iloc[0]) for key in ("endpoint", "cohort")]
+    names.append(KINDS.get(str(table["group"].iloc[0]), ""))
     axes.set_title(wrapped(", ".join(name for name in names if name), 40))
 
 
@@ -128,7 +133,7 @@ def precision_recall(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFra
     """Precision-recall steps of all models of a cohort; the level line is the share of events."""
     parts = _models(table)
     figure, (axes,) = new_figure(85, 92)
-    main = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()]
+    main = rows[(rows["metric"] == "auc_pr") & rows["repeat"].isna()]
     main = main[main["model"].isin([name for name, *_ in parts])]
     # Models that scored other rows have another share of events: one band then says from where to where.
     share = (main["n_events"] / main["n"]).astype(float)
@@ -218,9 +223,7 @@ def decision(table: pd.DataFrame, rows: pd.DataFrame, scores: pd.DataFrame, labe
     parts = _models(own)
     figure, (axes,) = new_figure(85, 74)
     # Treat-all depends on the rows that a model scored; the model with most rows gives the line.
-    widest = rows[(rows["metric"] == "auc_pr") & (rows["group"] == "") & rows["repeat"].isna()].sort_values("n")[
-        "model"
-    ]
+    widest = rows[(rows["metric"] == "auc_pr") & rows["repeat"].isna()].sort_values("n")["model"]
     reference = next(name for name in [*widest[::-1], own["model"].iloc[0]] if name in set(own["model"]))
     everybody = table[(table["strategy"] == "treat_all") & (table["model"] == reference)]
     axes.plot(everybody["threshold"], everybody["net_benefit"], color=GREY, linewidth=0.8, label="Treat all")

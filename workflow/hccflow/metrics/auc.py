@@ -10,16 +10,20 @@ Sun X, Xu W. IEEE Signal Process Lett 2014;21:1389-1393.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from hccflow.errors import TableError
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.inputs import CONSTANT, Floats, check_binary, single_class
+
+#: Which rows of a table belong to a part of it.
+Rows = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -90,37 +94,103 @@ def auc(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Estimate:
     return Estimate(placed.auc, float(low), float(high), "DeLong, cut to [0, 1]", n=n, n_events=events)
 
 
-def stratified_auc(y: ArrayLike, score: ArrayLike, strata: ArrayLike, *, level: float = 0.95) -> Estimate:
+def stratified_auc(
+    y: ArrayLike, score: ArrayLike, strata: ArrayLike, *, repeats: ArrayLike | None = None, level: float = 0.95
+) -> Estimate:
     """AUC among pairs of the same stratum: what a score tells of `y` beyond what the strata tell.
 
     The mean of the strata's AUCs weighted by their numbers of pairs, with the variance of that mean and p against 0.5.
     A stratum without one of the classes, or with fewer than two of either, has no variance and takes no part.
+
+    Parameters
+    ----------
+    y, score, strata : array_like, shape (rows,)
+    repeats : array_like, shape (rows,), optional
+        Where the same patients stand once in each repeat of a cross-validation (the strata are its folds): the result
+        is the mean over repeats, with the mean of their variances. That is never below the variance of the mean, so
+        the interval is conservative and counts no patient twice.
+    level : float
 
     References
     ----------
     Janes H, Pepe MS. Biometrika 2009;96:371-382 (covariate-adjusted ROC curve).
     """
     labels, scores = check_binary(y, score)
-    parts = []
-    for value in np.unique(np.asarray(strata)):
-        rows = np.asarray(strata) == value
-        if min(labels[rows].sum(), (1 - labels[rows]).sum()) >= 2:
-            placed = placements(labels[rows], scores[rows])
-            parts.append((placed, len(placed.events) * len(placed.nonevents)))
-    n = sum(len(placed.events) + len(placed.nonevents) for placed, _ in parts)
-    events = sum(len(placed.events) for placed, _ in parts)
-    if not parts:
-        return undefined("no stratum has two rows of both classes", n=n, n_events=events)
-    weights = np.array([pairs for _, pairs in parts], dtype=float)
-    weights /= weights.sum()
-    value = float(weights @ np.array([placed.auc for placed, _ in parts]))
-    error = float(np.sqrt(weights**2 @ np.array([placed.variance for placed, _ in parts])))
-    if error == 0:
-        return Estimate(value, n=n, n_events=events, reason="no interval: the estimated variance is zero")
+    parts = _strata(labels, strata, repeats, lambda rows: placements(labels[rows], scores[rows]))
+    return _within(parts, level, "DeLong within strata", null=0.5, lowest=0.0)
+
+
+def stratified_difference(
+    y: ArrayLike, a: ArrayLike, b: ArrayLike, strata: ArrayLike, *, repeats: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Estimate:  # fmt: skip
+    """AUC(a) - AUC(b) among pairs of the same stratum, by DeLong's paired test within strata.
+
+    Strata, their weights and `repeats` as in `stratified_auc`: of two scores on the same rows the result is the
+    difference of their stratified AUCs. Its variance is the sum of weight^2 (v_a + v_b - 2 cov) over the strata.
+    A constant added to either score in a stratum (the offset of a fold's model) changes nothing.
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL. Biometrics 1988;44:837-845 (each stratum); Janes H, Pepe MS. Biometrika
+    2009;96:371-382 (the mean over strata, which are independent).
+    """
+    if np.shape(a) != np.shape(b):
+        raise TableError("a paired test needs the same rows", expected=np.shape(a), found=np.shape(b))
+    labels, first = check_binary(y, a)
+    _, second = check_binary(y, b)
+
+    def gap(rows: Rows) -> Placements:
+        one, two = placements(labels[rows], first[rows]), placements(labels[rows], second[rows])
+        # Its DeLong variance is v_one + v_two - 2 cov, since the covariance is linear in the placement values.
+        return Placements(one.auc - two.auc, one.events - two.events, one.nonevents - two.nonevents)
+
+    parts = _strata(labels, strata, repeats, gap)
+    return _within(parts, level, "DeLong, paired, within strata", null=0.0, lowest=-1.0)
+
+
+def _strata(
+    labels: Floats, strata: ArrayLike, repeats: ArrayLike | None, place: Callable[[Rows], Placements]
+) -> list[list[Placements | None]]:
+    """Placement values of each stratum of each repeat; None where one has fewer than two of either class."""
+    stratum = np.asarray(strata)
+    turn = np.zeros(len(labels)) if repeats is None else np.asarray(repeats)
+    out: list[list[Placements | None]] = []
+    for one in np.unique(turn):
+        parts = [(turn == one) & (stratum == value) for value in np.unique(stratum[turn == one])]
+        out.append([place(rows) if min(labels[rows].sum(), (1 - labels[rows]).sum()) >= 2 else None for rows in parts])
+    return out
+
+
+def _within(
+    repeats: list[list[Placements | None]], level: float, method: str, *, null: float, lowest: float
+) -> Estimate:
+    """Mean of the strata weighted by pairs, then over repeats; limits cut to [lowest, 1], p against `null`."""
+    means, left = [], 0
+    for strata in repeats:
+        parts = [one for one in strata if one is not None]
+        left += len(strata) - len(parts)
+        if parts:
+            weights = np.array([len(one.events) * len(one.nonevents) for one in parts], dtype=float)
+            weights /= weights.sum()
+            value = weights @ np.array([one.auc for one in parts])
+            variance = weights**2 @ np.array([one.variance for one in parts])
+            events, others = (sum(map(len, c)) for c in zip(*((o.events, o.nonevents) for o in parts), strict=True))
+            means.append((events + others, events, value, variance))
+    if not means:
+        return undefined("no stratum has two rows of both classes", n=0, n_events=0)
+    n, found = max(mean[:2] for mean in means)
+    value, variance = (float(np.mean([mean[k] for mean in means])) for k in (2, 3))
+    count = sum(map(len, repeats))
+    note = f"{left} of {count} strata without two rows of both classes take no part" if left else ""
+    if not variance > 1e-15:  # rounding, as in `paired_auc`
+        note = "; ".join(filter(None, ("no interval: the estimated variance is zero", note)))
+        return Estimate(value, n=n, n_events=found, reason=note)
+    error = float(np.sqrt(variance))
     half = float(norm.ppf((1 + level) / 2)) * error
-    p = float(2 * norm.sf(abs(value - 0.5) / error))
-    method = "DeLong within strata, cut to [0, 1]"
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), method, p, n, events)
+    p = float(2 * norm.sf(abs(value - null) / error))
+    how = f"{method}, cut to [{lowest:g}, 1]" + (f", mean of {len(means)} repeats" if len(means) > 1 else "")
+    return Estimate(value, max(lowest, value - half), min(1.0, value + half), how, p, n, found, note)
 
 
 def _no_variance(placed: Placements, scores: Floats) -> str:

@@ -16,7 +16,9 @@ from hccflow.metrics.precision_recall import steps
 from hccflow.metrics.threshold import proportion_interval
 from hccflow.validate.options import Options
 
-#: Columns of each curve after ``endpoint, cohort, model``.
+#: What a curve is about.
+KEYS = ["endpoint", "cohort", "group", "model"]
+#: Columns of each curve after `KEYS`.
 COLUMNS = {
     "roc": ["threshold", "fpr", "tpr"],
     "pr": ["threshold", "recall", "precision"],
@@ -118,4 +120,4 @@ def decision(y: Floats, p: Floats, options: Options, seed: int) -> Iterator[Row]
 
 def curve_table(name: str, rows: list[Row]) -> pd.DataFrame:
     """Assemble the rows of one kind of curve."""
-    return pd.DataFrame(rows, columns=["endpoint", "cohort", "model", *COLUMNS[name]])
+    return pd.DataFrame(rows, columns=[*KEYS, *COLUMNS[name]])

@@ -38,18 +38,10 @@ def small_rows(scores: ScoreSet, used: pd.DataFrame, group: str, options: Option
         yield cal.in_the_large(y, s, level=options.level).row("calibration_in_the_large", **where)
 
 
-def by_kind(scores: ScoreSet, options: Options) -> Iterator[Row]:
-    """Out-of-fold and frozen scores apart, where a cohort has both (cross-validation beside an internal test set)."""
-    used = scores.used
-    parts = {str(kind): part for kind, part in used.groupby("kind")}
-    if len(parts) > 1:
-        for kind, part in parts.items():
-            yield from small_rows(scores, part, f"kind={kind}", options)
-
-
 def by_repeat(scores: ScoreSet) -> Iterator[Row]:
     """AUC of each repeat of the cross-validation, without intervals; the main rows average the scores over repeats."""
-    for repeat, part in scores.repeats.dropna(subset=["y", "score", "repeat"]).groupby("repeat"):
+    known = scores.judged.dropna(subset=["y", "score", "repeat"])
+    for repeat, part in known.groupby("repeat") if len(known["repeat"].unique()) > 1 else ():
         for metric, at, estimate in discrimination(part["y"].to_numpy(float), part["score"].to_numpy(float), 0.95):
             point = replace(estimate, ci_low=None, ci_high=None, ci_method="")
             yield point.row(metric, at=at, **scores.where(repeat=int(float(str(repeat)))))
@@ -111,7 +103,7 @@ def by_site(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[
     if "site" not in options.subgroups:
         for key, part in parts.items():
             yield from small_rows(scores, part, f"site={key}", options)
-    fold = scores.folds["fold"].groupby(level=[0, 1]).first().reindex(used.index)
+    fold = scores.judged["fold"].groupby(level=[0, 1]).first().reindex(used.index)
     pairs = pd.DataFrame({"site": site, "fold": fold}).drop_duplicates()
     left_out = fold.notna().all() and pairs["site"].is_unique and pairs["fold"].is_unique
     yield from pooled(list(parts.values()), scores.where(group="internal-external" if left_out else "site"), options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -29,12 +29,14 @@ class ScoreSet:
     Attributes
     ----------
     study, endpoint, cohort, model : str
+    group : str
+        Empty for the whole cohort; ``kind=oof`` or ``kind=frozen`` for one kind of its scores (`kinds`).
     rows : pandas.DataFrame
         Indexed by subject and session: ``y, score, kind``; NaN = missing. Repeats are averaged, then sessions.
     sessions : pandas.DataFrame
         The same, one row per case; empty where every subject has one.
-    repeats : pandas.DataFrame
-        One row per subject and repeat (``repeat, y, score``), empty when there is one repeat.
+    judged : pandas.DataFrame
+        One row per subject, repeat and fold (``repeat, fold, kind, y, score``), sessions averaged.
     probability : bool
         Whether the scores are probabilities (column ``y_prob``) or any other score (``risk``).
     threshold : float or None
@@ -47,11 +49,25 @@ class ScoreSet:
     model: str
     rows: pd.DataFrame
     sessions: pd.DataFrame
-    repeats: pd.DataFrame
-    folds: pd.DataFrame
+    judged: pd.DataFrame
     probability: bool
     threshold: float | None
     no_threshold: str
+    group: str = ""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some scores are out of fold and others frozen."""
+        return len(self.rows["kind"].unique()) > 1
+
+    @property
+    def kinds(self) -> list[ScoreSet]:
+        """The scores of each kind apart."""
+        tables = {"rows": self.rows, "judged": self.judged, "sessions": self.sessions}
+        return [
+            replace(self, group=f"kind={kind}", **{name: t[t["kind"] == kind] for name, t in tables.items()})
+            for kind in sorted(self.rows["kind"].unique())
+        ]
 
     @property
     def used(self) -> pd.DataFrame:
@@ -71,6 +87,7 @@ class ScoreSet:
             "endpoint": self.endpoint,
             "cohort": self.cohort,
             "model": self.model,
+            "group": self.group,
             **more,
         }
 
@@ -171,14 +188,13 @@ def _score_set(
     part: pd.DataFrame, endpoint: str, cohort: str, model: str, probability: bool, given: float | None
 ) -> ScoreSet:
     part = part.assign(y=part["y_true"], score=part["y_prob" if probability else "risk"]).sort_values([*CASE, "repeat"])
-    several = part.groupby(CASE)["repeat"].nunique().max() > 1
     rows = part.groupby(CASE, sort=True).agg(y=("y", "first"), score=("score", "mean"), kind=("kind", "first"))
-    repeats = part.set_index(CASE)[["repeat", "y", "score"]] if several else part.iloc[:0]
+    judged = part.groupby(["subject", "repeat", "fold"], dropna=False, as_index=False).agg(
+        session=("session", "first"), kind=("kind", "first"), y=("y", "first"), score=("score", "mean")
+    )
     sessions = rows.iloc[:0]
     if rows.index.get_level_values("subject").has_duplicates:
         sessions, rows = rows, _by_subject(rows, f"endpoint {endpoint or '(none)'}, cohort {cohort}")
-        if several:
-            repeats = part.groupby(["subject", "repeat"], as_index=False).agg(y=("y", "first"), score=("score", "mean"))
     threshold, reason = given, ""
     if threshold is None:
         known = part["threshold"].dropna().unique()
@@ -191,8 +207,7 @@ def _score_set(
         model=model,
         rows=rows,
         sessions=sessions,
-        repeats=repeats,
-        folds=part.set_index(CASE)[["repeat", "fold"]],
+        judged=judged.set_index(CASE),
         probability=probability,
         threshold=threshold,
         no_threshold=reason,

@@ -23,6 +23,7 @@ from hccflow.validate.options import Options
 from hccflow.validate.resampling import TREAT_ALL, Key, Scored, auc_bootstrap, bootstrap_cohort, with_interval
 from hccflow.validate.scores import ScoreSet, collect
 from hccflow.validate.subjects import Subjects
+from hccflow.validate.within import auc_within_folds, difference_within_folds
 
 Row = dict[str, Any]
 #: Metrics that the bootstrap gives beside their value or on its own, and so stand empty where it cannot.
@@ -115,6 +116,18 @@ def pool(predictions: pd.DataFrame, options: Options) -> pd.DataFrame:
 
 
 def _cohort(sets: list[ScoreSet], people: Subjects | None, options: Options, out: _Gathered) -> None:
+    _judge(sets, people, options, out)
+    if any(s.mixed for s in sets):
+        kinds = [part for s in sets for part in s.kinds]
+        for group in sorted({part.group for part in kinds}):
+            _judge([part for part in kinds if part.group == group], None, options, out)
+    if people is not None:
+        where = {**sets[0].where(), "model": ""}
+        out.rows += groups.ceilings(people.readers(sets[0].cohort, sets[0].endpoint), where, options)
+
+
+def _judge(sets: list[ScoreSet], people: Subjects | None, options: Options, out: _Gathered) -> None:
+    """Every model of a cohort, or of one kind of its scores, alone and in pairs."""
     pairs = [_ordered(a, b, options) for a, b in combinations(sets, 2)]
     labels = pd.concat([s.rows["y"] for s in sets]).dropna()
     labels = labels[~labels.index.duplicated()].sort_index()
@@ -127,9 +140,6 @@ def _cohort(sets: list[ScoreSet], people: Subjects | None, options: Options, out
     for s in sets:
         _model(s, drawn, people, options, seed, out)
     _compare(pairs, drawn, options, out)
-    if people is not None:
-        where = {**sets[0].where(), "model": ""}
-        out.rows += groups.ceilings(people.readers(sets[0].cohort, sets[0].endpoint), where, options)
 
 
 def _ordered(a: ScoreSet, b: ScoreSet, options: Options) -> tuple[ScoreSet, ScoreSet]:
@@ -165,7 +175,10 @@ def _model(
         for at in options.net_benefit_at:
             estimate = drawn.get((scores.model, comparator, metric, at), refused)
             out.rows.append(estimate.row(metric, at=at, comparator=comparator, **where))
-    out.rows += groups.by_kind(scores, options)
+    if (within := auc_within_folds(scores, options.level)) is not None:
+        out.rows.append(within.row("auc_within_folds", **where))
+    if scores.group:
+        return  # the parts of a cohort by subject, site and reader are made once
     out.rows += groups.by_repeat(scores)
     out.rows += groups.by_session(scores, options)
     out.rows += groups.recalibrated(scores, options)
@@ -204,8 +217,11 @@ def _missing(scores: ScoreSet) -> Iterator[Row]:
 
 
 def _curves(scores: ScoreSet, y: Floats, s: Floats, options: Options, seed: int, out: _Gathered) -> dict[str, Floats]:
-    """Add the curves of one model, and return the draws of the measures that come from the flexible curve."""
-    name = {"endpoint": scores.endpoint, "cohort": scores.cohort, "model": scores.model}
+    """Add the curves of one model, and return the draws of the measures that come from the flexible curve.
+
+    A curve of out-of-fold and frozen scores together would be of no model at all: of those there is one for each kind.
+    """
+    name = {key: value for key, value in scores.where().items() if key in curves.KEYS}
     made: dict[str, list[Row]] = {
         "roc": list(curves.roc(y, s)),
         "pr": list(curves.precision_recall(y, s)),
@@ -216,7 +232,7 @@ def _curves(scores: ScoreSet, y: Floats, s: Floats, options: Options, seed: int,
         made["calibration"] = flexible + list(curves.calibration_groups(y, s, options))
         made["decision"] = list(curves.decision(y, s, options, seed))
         made["scores"] = list(curves.histogram(y, s))
-    for kind, rows in made.items():
+    for kind, rows in () if scores.mixed else made.items():
         out.curves[kind] += [{**name, **row} for row in rows]
     return draws
 
@@ -226,6 +242,7 @@ def _compare(
 ) -> None:
     """Compare the models of one cohort pairwise on their common rows; Holm over all pairs."""
     tests: list[Test] = []
+    inside: list[Test] = []
     for a, b in pairs:
         where = a.where(comparator=b.model)
         both = a.used[["y", "score"]].join(b.used["score"].rename("other"), how="inner")
@@ -233,6 +250,8 @@ def _compare(
         paired = paired_auc(y, first, second, level=options.level) if len(both) else None
         test = paired.difference if paired else undefined(EMPTY, n=0)
         tests.append(("auc_difference", test, where))
+        if (within := difference_within_folds(a, b, options.level)) is not None:
+            inside.append(("auc_difference_within_folds", within, where))
         if paired and paired.error is not None:
             smallest = Estimate(detectable(paired.error, level=options.level), n=test.n, n_events=test.n_events)
             out.rows.append(smallest.row("auc_difference_detectable", **where))
@@ -245,7 +264,8 @@ def _compare(
                 Estimate(value, n=len(y), n_events=int(y.sum()), reason=WARNING).row(metric, **where)
                 for metric, value in reclassification(y, first, second).items()
             ]
-    out.rows += [test.row(metric, **where) for metric, test, where in tests] + holm_rows(tests, of="comparison")
+    for family in (tests, inside):
+        out.rows += [test.row(metric, **where) for metric, test, where in family] + holm_rows(family, of="comparison")
 
 
 def _decisions(a: ScoreSet, b: ScoreSet, y: Floats, first: Floats, second: Floats) -> Estimate:

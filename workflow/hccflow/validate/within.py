@@ -1,0 +1,54 @@
+"""AUC of out-of-fold scores among the subjects that one fold has judged, for a cohort and for a pair of models.
+
+Each fold's model has an offset of its own. Pooled over folds those offsets are noise between subjects, and
+where folds are stratified they lie against the outcome: a fold whose training rows have more events predicts higher and
+judges fewer events.
+
+References
+----------
+Airola A et al. Comput Stat Data Anal 2011;55:1828-1844. Parker BJ et al. BMC Bioinformatics 2007;8:326.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hccflow.ids import ScoreKind
+from hccflow.metrics.auc import stratified_auc, stratified_difference
+from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.inputs import EMPTY
+from hccflow.validate.scores import ScoreSet
+
+
+def auc_within_folds(scores: ScoreSet, level: float) -> Estimate | None:
+    """AUC among subjects of one repeat and fold; None where no repeat has several folds, or some scores are frozen."""
+    rows = _judged(scores)
+    if scores.mixed or not _several(rows):
+        return None
+    return stratified_auc(rows["y"], rows["score"], rows["fold"], repeats=rows["repeat"], level=level)
+
+
+def difference_within_folds(a: ScoreSet, b: ScoreSet, level: float) -> Estimate | None:
+    """AUC(a) - AUC(b) on the subjects that the same fold of both has judged; None as in `auc_within_folds`."""
+    one, two = _judged(a), _judged(b)
+    if a.mixed or b.mixed or not (_several(one) or _several(two)):
+        return None
+    other = two.rename(columns={"score": "other"}).drop(columns="y")
+    both = one.merge(other, on=["subject", "repeat", "fold"])
+    if both.empty:
+        return undefined(EMPTY, n=0)
+    return stratified_difference(
+        both["y"], both["score"], both["other"], both["fold"], repeats=both["repeat"], level=level
+    )
+
+
+def _judged(scores: ScoreSet) -> pd.DataFrame:
+    """Out-of-fold scores with label and fold: ``subject, repeat, fold, y, score``."""
+    rows = scores.judged[scores.judged["kind"] == ScoreKind.OOF.value].reset_index()
+    rows = rows[["subject", "repeat", "fold", "y", "score"]]
+    return rows.dropna(subset=["fold", "y", "score"]).fillna({"repeat": 0})
+
+
+def _several(rows: pd.DataFrame) -> bool:
+    """Whether some repeat has more than one fold."""
+    return bool(rows.drop_duplicates(["repeat", "fold"])["repeat"].duplicated().any())
