@@ -308,6 +308,19 @@ def test_every_head_of_a_network_has_its_loss_weight_and_spread(own: tuple[Path,
     assert cells[6].text == "response 0.050 (0.040 to 0.060); os 12.000 (12.000 to 12.000)"
 
 
+def test_a_fold_without_a_case_has_no_spread_and_a_cohort_without_a_case_no_maps(
+    own: tuple[Path, dict[str, Any]],
+) -> None:
+    root, config = own
+    path = root / "train/deep/fold-0-1/fold.json"
+    write_text(path, json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"seed_sd": {"response": None}}))
+    for maps in root.glob("validate/*/deep.cam/cam.tsv"):
+        write_table(read_table(maps)[:0], maps)
+    found = tables(networks.build(Results(root, config)))
+    assert found["networks"].rows[0].cells[6].text == "0.050 (0.040 to 0.040)"
+    assert "maps_deep" not in found
+
+
 def test_maps_show_failures_first_and_the_check_beside_them(tree: tuple[Path, dict[str, Any]]) -> None:
     part = networks.build(Results(*tree))
     rows = [row for row in tables(part)["maps_deep"].rows if not row.heading]

@@ -21,6 +21,9 @@ from hccflow.networks.croptable import PATH
 from hccflow.networks.options import check_size
 from hccflow.paths import CHANNELS
 
+#: Why a row without a crop cannot be used; the manifest of the crops says why there is none.
+NO_CROP = "no crop"
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -75,7 +78,13 @@ def read_crops(subjects: pd.DataFrame, table: pd.DataFrame) -> Crops:
     names = {_channels(Path(path)) for path in paths if path}
     if len(names) > 1:
         raise TableError("crops differ in size or channels", where="--crops", found=sorted(names))
-    return Crops(images, masks, tuple("" if path else "no crop" for path in paths), next(iter(names)))
+    return Crops(images, masks, tuple("" if path else NO_CROP for path in paths), next(iter(names)))
+
+
+def no_crops(n: int, shape: tuple[int, ...]) -> Crops:
+    """Rows of which none has a crop, for a network that sees images of a shape (channels, k, j, i)."""
+    masks = torch.full((n, 1, *shape[1:]), float("nan"))
+    return Crops(torch.zeros((n, *shape)), masks, (NO_CROP,) * n)
 
 
 def view(crops: Crops, spec: Mapping[str, Any]) -> Crops:

@@ -237,8 +237,11 @@ def autocast(device: torch.device) -> torch.autocast:
 
 @torch.no_grad()
 def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
-    """Outputs for rows without augmentation, in float32 on the rows' device."""
+    """Outputs for rows without augmentation, in float32 on the rows' device; of no row, arrays of no row."""
     network.eval()
+    if not len(rows):  # not every architecture takes a batch of none: a blank row, of which nothing is kept
+        images, masks, clinical = (x.new_zeros((1, *x.shape[1:])) for x in (rows.images, rows.masks, rows.clinical))
+        return {name: out[:0] for name, out in outputs_of(network, Rows(images, masks, clinical, {}), size).items()}
     parts = []
     for start in range(0, len(rows), size):
         part = rows.take(range(start, min(start + size, len(rows))))

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from hccflow.errors import FreezeError, TableError
-from hccflow.models.encoding import Encoding
+from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import Fold
 from hccflow.models.preparation import Preparation, prepare
-from hccflow.networks.crops import Crops, Scaling, learn_scaling, read_crops, view
+from hccflow.networks.crops import Crops, Scaling, learn_scaling, no_crops, read_crops, view
 from hccflow.networks.device import choose_device, on_device
 from hccflow.networks.heads import SEGMENTATION, Head, Tasks, named_tasks
 from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
@@ -99,10 +99,12 @@ class NetworkModel:
         """Scores of encoded rows by endpoint: the mean over seeds."""
         return self.scores(self.outputs(self.rows(x, crops)))[0]
 
-    def scores(self, outputs: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """Mean over seeds of the scores of every head, and their mean SD between seeds."""
+    def scores(
+        self, outputs: Sequence[Mapping[str, np.ndarray]]
+    ) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
+        """Mean over seeds of the scores of every head, and their mean SD between seeds (None of no row)."""
         each = {name: np.stack([out[name] for out in outputs]) for name in self.heads}
-        spread = {name: round(float(values.std(axis=0).mean()), 6) for name, values in each.items()}
+        spread = {n: round(float(v.std(axis=0).mean()), 6) if v.size else None for n, v in each.items()}
         return {name: values.mean(axis=0) for name, values in each.items()}, spread
 
     def predict_all(
@@ -129,9 +131,12 @@ class NetworkModel:
         """Encoded clinical variables and crops of rows of tables, indexed from 0."""
         if crops is None:
             raise TableError("the model needs crops", where="--crops", expected=f"crop-{self.spec['crop']}")
-        subjects = subjects.reset_index(drop=True)
-        found = view(read_crops(subjects, crops), self.spec)
-        if found.images.shape[1:] != (self.shape.channels, *self.shape.size[::-1]):
+        subjects, shape = subjects.reset_index(drop=True), (self.shape.channels, *self.shape.size[::-1])
+        if subjects[KEYS].merge(crops[KEYS]).empty:
+            found = no_crops(len(subjects), shape)
+        else:
+            found = view(read_crops(subjects, crops), self.spec)
+        if found.images.shape[1:] != shape:
             raise TableError(
                 "crops do not fit the network", where="--crops", expected=self.shape,
                 found=tuple(found.images.shape[1:]),

@@ -156,7 +156,8 @@ def train_network(
         "feature": every, "frequency": [float(np.mean([n in names for names in used])) for n in every],
         "in_final_model": [int(n in fitted.model.selected) for n in every],
     })  # fmt: skip
-    spread = {head: round(float(np.mean([fact["seed_sd"][head] for fact in facts])), 6) for head in tasks.heads}
+    judging = [fact["seed_sd"] for fact in facts if None not in fact["seed_sd"].values()]  # had a case to score
+    spread = {head: round(float(np.mean([sd[head] for sd in judging])), 6) for head in tasks.heads}
     last = fitted.history.groupby("seed").last().mean()
     learnt = {str(n).removeprefix("weight_"): float(v) for n, v in last.items() if str(n).startswith("weight_")}
     more = {

@@ -104,7 +104,7 @@ def _spread(mean: Mapping[str, float], facts: Sequence[Mapping[str, Any]]) -> st
     """SD between seeds of each head: of all folds, and the smallest and largest of a fold."""
     texts = []
     for head, value in mean.items():
-        folds = [fact["seed_sd"][head] for fact in facts]
+        folds = [sd for fact in facts if (sd := fact["seed_sd"][head]) is not None]  # None: no case to score
         text = f"{number(value, 3)} ({number(min(folds), 3)} to {number(max(folds), 3)})"
         texts.append(text if len(mean) == 1 else f"{head} {text}")
     return "; ".join(texts)
