@@ -227,6 +227,19 @@ def test_a_damaged_checkpoint_is_named_and_without_it_training_begins_again(tmp_
     assert repeated.history == whole.history
 
 
+@pytest.mark.parametrize("inside", [b"history", b"train_response", b'"digest"', b"__metadata__", b"network.", None])
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(inside: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "seed-0.safetensors"
+    again = {"seed": 5, "device": CPU, "checkpoint": file, "epochs": 1}
+    spec, learnt, rows = {**SPEC, "epochs": 1}, tasks(**SPEC["tasks"]), blobs(6, 3)
+    loop.train_network(SHAPE, spec, learnt, rows, None, **again)
+    content = bytearray(file.read_bytes())
+    content[-5 if inside is None else content.index(inside) + 3] ^= 1  # -5: among the tensors
+    file.write_bytes(content)
+    with pytest.raises(FreezeError, match=r"the checkpoint cannot be resumed; where: .*seed-0.*do: delete it"):
+        loop.train_network(SHAPE, spec, learnt, rows, None, **again)
+
+
 def test_a_loss_that_is_no_number_says_where() -> None:
     rows = blobs(8, 0)
     rows.images[3, 0, 0, 0, 0] = float("inf")

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hccflow.errors import FitError, FreezeError
+from hccflow.errors import FitError
 from hccflow.networks.augment import vary
 from hccflow.networks.device import on_device
 from hccflow.networks.heads import SEGMENTATION, Tasks
 from hccflow.networks.losses import RiskMemory, TaskLoss
 from hccflow.networks.pretrained import start_from
 from hccflow.networks.registry import Shape, build
-from hccflow.networks.state import load_weights, read_tensors, write_tensors
+from hccflow.networks.state import load_weights, read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
 #: Epochs over which the loss that decides when to stop is averaged.
@@ -271,19 +271,13 @@ def _save(
     tensors |= {f"risks.{name}": memory.risks for name, memory in memories.items()}
     for place, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{place}.{name}": tensor for name, tensor in values.items()}
-    write_tensors(tensors, path, {"history": history})
+    write_checkpoint(tensors, {"history": history}, path)
 
 
 def _restore(
     network: nn.Module, task: TaskLoss, optimiser: torch.optim.Optimizer, path: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor], dict[str, Tensor]]:
-    try:
-        tensors, about = read_tensors(path)
-    except FreezeError as error:
-        raise FreezeError(
-            "the checkpoint cannot be resumed", where=path, found=error.found,
-            todo="delete it to train this network from the beginning",
-        ) from error  # fmt: skip
+    tensors, about = read_checkpoint(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "task": {}, "risks": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split(".", 1)

@@ -181,7 +181,7 @@ def load_network(folder: Path) -> NetworkModel:
     for number in range(data["seeds"]):
         network = on_device(build(shape, spec), torch.device("cpu"))
         file = folder / f"seed-{number}.safetensors"
-        load_weights(network, read_tensors(file)[0], where=file)
+        load_weights(network, read_tensors(file), where=file)
         networks.append(network.eval())
     preparation = Preparation.from_json(data["preparation"]) if data["preparation"] is not None else None
     scaling = Scaling(tuple(data["scaling"]["mean"]), tuple(data["scaling"]["sd"]))

@@ -85,7 +85,7 @@ def start_from(network: nn.Module, spec: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
+        return read_tensors(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
