@@ -90,6 +90,49 @@ def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: 
         assert word in text
 
 
+IDLE = {
+    "columns": ["age"], "transforms": {"age": "log"}, "roi": "manual", "features": ["shape__*"],
+    "select": {"lasso": True}, "learner": "ridge", "grid": {"C": [1, 2]}, "parameters": {"C": 1},
+    "network": {"architecture": "resnet", "crop": "tumour"}, "inputs": ["size", "clinical"], "choose": {"among": "a"},
+}  # fmt: skip
+READ = {
+    "size": ("columns", "transforms", "roi", "features", "select", "learner", "grid", "parameters"),
+    "deep": ("columns", "transforms", "network"),
+    "fused": ("inputs", "learner", "grid", "parameters"),
+    "best": ("choose",),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "key"), [(model, key) for model, read in READ.items() for key in IDLE if key not in read]
+)
+def test_a_key_that_would_do_nothing_is_refused(model: str, key: str) -> None:
+    config = changed(CONFIG, "experiment", {"a": {"of": "clinical", "vary": {"learner": ["ridge"]}}})
+    config = changed(config, "models.best", {"kind": "choice", "endpoint": "response", "choose": {"among": "a"}})
+    check_config(config)
+    kind = config["models"][model]["kind"]
+    with pytest.raises(ConfigError, match=rf"'{key}' belongs to kind .*; where: config.models.{model};.* kind {kind}"):
+        check_config(changed(config, f"models.{model}.{key}", IDLE[key]))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "key", "value", "words"),
+    [
+        ("tiny", "configuration", "2d", "'configuration' is for the trainers of nnU-Net"),
+        ("nnUNetTrainer", "iterations", 300, "'iterations' is for the trainer tiny"),
+    ],
+)
+def test_a_key_of_another_trainer_is_refused(trainer: str, key: str, value: Any, words: str) -> None:
+    check_config(changed(CONFIG, "segment.trainer", trainer))
+    with pytest.raises(ConfigError, match=rf"{words}; where: config.segment.{key}; found: trainer {trainer}"):
+        check_config(changed(changed(CONFIG, "segment.trainer", trainer), f"segment.{key}", value))
+
+
+def test_features_are_chosen_of_a_region() -> None:
+    with pytest.raises(ConfigError, match="'features' chooses among those of a region; where: config.models.size"):
+        check_config(changed(CONFIG, "models.size.features", ["shape__*"]))
+
+
 @pytest.mark.parametrize("modality", ["CT", "PT"])
 def test_n4_is_for_mr(modality: str) -> None:
     asked = changed(CONFIG, "extract.intensity.bias_field", "n4")

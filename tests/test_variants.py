@@ -76,6 +76,8 @@ def test_a_variant_is_told_from_others_by_what_it_is_and_not_by_its_label() -> N
         ({"of": "deep", "vary": {"network.channels": [["nobody"]]}}, "unknown channel 'nobody'"),
         ({"of": "clinical", "auto": ["tasks"]}, "one task has no ablation"),
         ({"of": "radiomics", "vary": {"roi": ["nnunet"]}, "cohorts": ["phantom-dev"]}, "unknown external or follow-up"),
+        ({"of": "deep", "vary": {"learner": ["ridge"]}}, "'learner' belongs to kind tabular or fusion"),
+        ({"of": "fused", "vary": {"select": [{"lasso": True}]}}, "'select' belongs to kind tabular"),
         ({"of": "radiomics", "vary": {"select.variance": [0.1, "0,1"]}}, "two models are called"),
     ],
 )

@@ -8,13 +8,12 @@ from typing import Any
 
 from hccflow.errors import ConfigError, LeakageError
 from hccflow.ids import CLINICAL_COX, CohortRole
-from hccflow.models.parameters import check_learner
+from hccflow.models.parameters import check_keys, check_learner, default_of
 from hccflow.networks.heads import tasks_of
 from hccflow.networks.options import check_crop, check_network, check_size
+from hccflow.tables import load_schema
 from hccflow.variants import JOIN, Variant, candidates, entry_of, expand
 
-#: Keys that only one kind of model has.
-OWN = {"tabular": ("roi",), "network": ("network",), "fusion": ("inputs",), "choice": ("choose",)}
 #: Where an imaging signature may come from.
 SIGNATURES = ("model", "roi", "network", "table")
 
@@ -143,6 +142,7 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
     columns, endpoints = config["columns"], config["endpoints"]
     if name == CLINICAL_COX:
         raise ConfigError(f"'{name}' is the name of the Cox model that survive makes", where=where, todo="rename it")
+    check_keys(model, where)
     _known(model["endpoint"], endpoints, "endpoint", f"{where}.endpoint")
     if endpoints[model["endpoint"]]["kind"] != "binary" and model["kind"] != "network":
         raise ConfigError(
@@ -152,12 +152,6 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
     for column in model["columns"]:
         _known(column, columns, "column", f"{where}.columns")
         check_available(column, columns, endpoints[model["endpoint"]], f"{where}.columns")
-    for kind, keys in OWN.items():
-        for key in keys:
-            if (key in model) and kind != model["kind"]:
-                raise ConfigError(f"'{key}' belongs to kind {kind}", where=where, found=f"kind {model['kind']}")
-            if key not in model and kind == model["kind"] and kind != "tabular":
-                raise ConfigError(f"'{key}' is missing", where=where, todo="see docs/config.md, models")
     if model["kind"] == "network":
         _known(model["network"]["crop"], config["crops"], "crop", f"{where}.network.crop")
         for channel in model["network"].get("channels", ()):
@@ -178,16 +172,13 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
             _known(model["roi"], config["extract"]["rois"], "ROI", f"{where}.roi")
         elif not model["columns"]:
             raise ConfigError("a model needs predictors", where=where, expected="columns, or roi, or both")
+        elif model["features"] != default_of("features"):
+            raise ConfigError("'features' chooses among those of a region", where=where, todo="give roi, or remove it")
         check_learner(model, where)
 
 
 def _check_fusion(name: str, model: dict[str, Any], models: dict[str, Any]) -> None:
     where = f"config.models.{name}.inputs"
-    if model["columns"]:
-        raise ConfigError(
-            "a fusion sees scores only", where=f"config.models.{name}.columns", expected="no columns",
-            todo="put clinical predictors into a model of their own and name it in inputs",
-        )  # fmt: skip
     for one in model["inputs"]:
         _known(one, models, "model", where)
         if models[one]["kind"] == "fusion":
@@ -281,6 +272,13 @@ def _check_segment(config: dict[str, Any]) -> None:
     if "segment" not in config:
         return
     segment, imaging = config["segment"], config.get("imaging", {"channels": [], "masks": []})
+    tiny = segment["trainer"] == "tiny"
+    key, whose = ("configuration", "of nnU-Net") if tiny else ("iterations", "tiny")
+    if segment[key] != load_schema("config")["properties"]["segment"]["properties"][key]["default"]:
+        raise ConfigError(
+            f"'{key}' is for the trainer{'s' if tiny else ''} {whose}", where=f"config.segment.{key}",
+            found=f"trainer {segment['trainer']}", todo="remove it",
+        )  # fmt: skip
     for name in segment["labels"]:
         _known(name, imaging["masks"], "mask", "config.segment.labels")
     for name in segment.get("channels", ()):

@@ -1,4 +1,4 @@
-"""Learners and the parameters that each of them knows: light, so that a configuration is checked before any compute."""
+"""What each kind of model reads of its entry, and each learner of its parameters: light, for checks before compute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from hccflow.errors import ConfigError
+from hccflow.tables import load_schema
 
+#: Keys that every kind of model reads.
+COMMON = ("kind", "label", "endpoint", "threshold")
+#: Keys that a kind reads besides.
+USES = {
+    "tabular": ("columns", "transforms", "roi", "features", "select", "learner", "grid", "parameters"),
+    "network": ("columns", "transforms", "network"),
+    "fusion": ("inputs", "learner", "grid", "parameters"),
+    "choice": ("choose",),
+}
+#: The key without which a kind says nothing.
+NEEDS = {"network": "network", "fusion": "inputs", "choice": "choose"}
+WAY_OUT = {
+    "fusion": "a fusion sees scores only: give it to a model of its own and name that in inputs",
+    "choice": "give it to the base of the sweep",
+}
 _TREES = frozenset(
     {
         "n_estimators",
@@ -30,6 +46,25 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
     "xgboost": _TREES | {"learning_rate"},
     "forest": _TREES | {"colsample_bynode"},
 }
+
+
+def check_keys(spec: Mapping[str, Any], where: str) -> None:
+    """Refuse a key that this kind of model never reads: two variants that differ in it would be one, counted twice."""
+    kind = spec["kind"]
+    if kind in NEEDS and NEEDS[kind] not in spec:
+        raise ConfigError(f"'{NEEDS[kind]}' is missing", where=where, todo="see docs/config.md, models")
+    for key, value in spec.items():
+        if key not in (*COMMON, *USES[kind]) and value != default_of(key):
+            owners = [name for name, keys in USES.items() if key in keys]
+            raise ConfigError(
+                f"'{key}' belongs to kind {' or '.join(owners)}", where=where, found=f"kind {kind}",
+                todo=WAY_OUT.get(kind, "remove it"),
+            )  # fmt: skip
+
+
+def default_of(key: str) -> Any:
+    """What stands in the entry of a model that says nothing of `key`, None where nothing does."""
+    return load_schema("config")["properties"]["models"]["additionalProperties"]["properties"][key].get("default")
 
 
 def check_learner(spec: Mapping[str, Any], where: str) -> None:
