@@ -315,6 +315,29 @@ def test_images_scores_and_models_are_no_candidate_predictors(own: tuple[Path, d
     assert "Radiomics (LASSO, XGBoost) had" not in words(section(*own, "limitations"))
 
 
+@pytest.mark.parametrize(
+    ("said", "shown", "limit"),
+    [
+        (True, "predictors: yes", ""),
+        (False, "predictors: no", "Those who read this label knew predictors of the models: Objective response"),
+        (None, "predictors: not stated", "It is not stated whether those who read this label were blinded"),
+        (..., "predictors: not stated", "It is not stated whether those who read this label were blinded"),
+    ],
+)
+def test_blinding_of_the_readers_is_printed_and_its_absence_is_a_limit(
+    own: tuple[Path, dict[str, Any]], said: Any, shown: str, limit: str
+) -> None:
+    response = own[1]["endpoints"]["response"]
+    assert response.pop("readers_blinded") is True, "the phantom's readers measure diameters alone"
+    response |= {} if said is ... else {"readers_blinded": said}
+    assert shown in words(section(*own, "endpoints"))
+    limits = words(section(*own, "limitations"))
+    assert limit in limits
+    assert bool(limit) == ("read this label" in limits)
+    own[1]["endpoints"]["response"] = {**response, "source": "horizon"}
+    assert "blinded" not in words(section(*own, "endpoints")) + words(section(*own, "limitations"))
+
+
 def test_endpoints_count_subjects_and_not_their_sessions(own: tuple[Path, dict[str, Any]]) -> None:
     def rows() -> list[list[list[str]]]:
         tables = [b for b in section(*own, "endpoints").blocks if isinstance(b, Table)]

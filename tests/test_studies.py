@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hccflow.lesions import is_read
 from hccflow.phantom.shapes import SHAPES
 from hccflow.study import load_study
 from hccflow.tables import read_table
@@ -63,6 +64,7 @@ def test_every_study_has_the_guards_of_the_weaknesses_that_its_paper_shows(name:
     assert config["survive"]["cut"] == "median", "the cut comes from out-of-fold training scores"
     assert config["primary"]["comparator"]
     assert config["report"]["known_limits"]
+    assert all("readers_blinded" in spec for spec in config["endpoints"].values() if is_read(spec)), "said, or not"
     sweeps = config["experiment"].values()
     if len(config["imaging"]["channels"]) > 1:
         assert any("channels" in sweep["auto"] for sweep in sweeps), "does one channel do?"

@@ -79,6 +79,8 @@ def test_the_default_study_loads(data: Path) -> None:
         ),
         ("eligibility", [{"name": "x", "column": "bclc", "at_least": 2}], ConfigError, ["'at_least' needs a number"]),
         ("seed", "many", ConfigError, ["'many' is not of type 'integer'", "config.seed"]),
+        ("endpoints.os.readers_blinded", True, ConfigError, ["nobody reads this endpoint", "endpoints.os", "mrecist"]),
+        ("endpoints.response.readers_blinded", "yes", ConfigError, ["'yes' is not of type", "readers_blinded"]),
     ],
 )
 def test_a_wrong_configuration_is_told_in_one_line(key: str, value: Any, error: type, words: list[str]) -> None:

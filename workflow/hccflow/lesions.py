@@ -20,6 +20,11 @@ def needs_lesions(endpoint: Mapping[str, Any]) -> bool:
     return endpoint["kind"] == "binary" and endpoint.get("source", "column") not in ("column", "horizon")
 
 
+def is_read(endpoint: Mapping[str, Any]) -> bool:
+    """Whether somebody has read or recorded an endpoint's label, and may have known the predictors."""
+    return endpoint["kind"] == "binary" and endpoint.get("source", "column") != "horizon"
+
+
 def demand_lesions(endpoints: Mapping[str, Any], where: object) -> None:
     """Refuse a cohort without lesions when an endpoint is derived from them."""
     for name, spec in endpoints.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from hccflow.errors import ConfigError, LeakageError
 from hccflow.ids import CLINICAL_COX, CohortRole
+from hccflow.lesions import is_read
 from hccflow.models.parameters import check_keys, check_learner, default_of
 from hccflow.networks.heads import tasks_of
 from hccflow.networks.options import check_crop, check_network, check_size
@@ -202,6 +203,11 @@ def _check_endpoint(name: str, spec: dict[str, Any], columns: dict[str, Any], en
     for key in ("column", "time", "event", "entry"):
         if key in spec:
             _known(spec[key], columns, "column", f"{where}.{key}")
+    if "readers_blinded" in spec and not is_read(spec):
+        raise ConfigError(
+            "nobody reads this endpoint", where=f"{where}.readers_blinded", found=f"kind {spec['kind']}, source {spec['source']}",
+            expected="a binary endpoint of source column, mrecist, recist or easl", todo="remove readers_blinded",
+        )  # fmt: skip
     if spec.get("source", "column") == "column" and columns.get(spec.get("column", ""), {}).get("kind") == "category":
         for value in spec.get("positive", ()):
             _known(value, columns[spec["column"]]["levels"], "level", f"{where}.positive")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hccflow.errors import TableError
+from hccflow.lesions import is_read
 from hccflow.report.page import DASH, Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.words import caption, estimate, percent
@@ -23,6 +24,10 @@ AGREEMENT_WORDS = {
     "loa_high": "Upper limit of agreement (bias + 1.96 SD)",
     "auc_ceiling": "Highest AUC",
 }
+
+
+#: What the page says of the readers of a label.
+BLINDED = {True: "yes", False: "no", None: "not stated"}
 
 
 def build(results: Results) -> Section:
@@ -46,6 +51,12 @@ def _column(table: pd.DataFrame, name: str, cohort: str) -> pd.Series:
     return pd.to_numeric(table[name])
 
 
+def blinding(results: Results) -> dict[str, bool | None]:
+    """Whether the readers of each label were blinded to the predictors; None where the study does not say."""
+    endpoints = results.settings["endpoints"]
+    return {name: spec.get("readers_blinded") for name, spec in endpoints.items() if is_read(spec)}
+
+
 def _several(results: Results) -> str:
     """What the captions say where subjects have several sessions."""
     several = any(table["subject"].duplicated().any() for table in results.subjects.values())
@@ -54,8 +65,12 @@ def _several(results: Results) -> str:
 
 def _binary(results: Results) -> Table:
     rows = []
+    blinded = blinding(results)
     for endpoint in results.endpoints("binary"):
-        rows.append(Row([Cell(results.label("endpoints", endpoint))], heading=True))
+        name = results.label("endpoints", endpoint)
+        if endpoint in blinded:
+            name += f"; readers blinded to the predictors: {BLINDED[blinded[endpoint]]}"
+        rows.append(Row([Cell(name)], heading=True))
         for cohort, table in results.subjects.items():
             values = _column(table, endpoint, cohort).groupby(table["subject"]).max()
             known = values.dropna()

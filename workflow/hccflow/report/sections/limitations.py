@@ -5,6 +5,7 @@ from __future__ import annotations
 from hccflow.metrics.samplesize import ENOUGH_EVENTS
 from hccflow.report.page import Block, Callout, Points, Section
 from hccflow.report.results import Results
+from hccflow.report.sections.endpoints import blinding
 from hccflow.report.words import caption, missing, number, plural
 
 #: Events per candidate predictor below which a model is called at risk of overfitting.
@@ -13,7 +14,8 @@ EVENTS_PER_CANDIDATE = 10
 
 def build(results: Results) -> Section:
     """Section with the limits that the tables show, then those that the authors know."""
-    found = [*_small_cohorts(results), *_candidates(results), *_empty_numbers(results), *_failed(results)]
+    limits = (_small_cohorts, _candidates, _blinding, _empty_numbers, _failed)
+    found = [line for lines in limits for line in lines(results)]
     known = list((results.settings.get("report") or {}).get("known_limits", []))
     blocks: list[Block] = [Points([*found, *known])] if found or known else []
     if not blocks:
@@ -68,6 +70,16 @@ def _candidates(results: Results) -> list[str]:
                 "enough": EVENTS_PER_CANDIDATE,
             }
             lines.append(caption("limit_candidates", **words))
+    return lines
+
+
+def _blinding(results: Results) -> list[str]:
+    """Labels whose readers knew the predictors, or of whom nobody says that they did not."""
+    said = blinding(results)
+    lines = []
+    for key, answer in (("limit_blinded", False), ("limit_blinded_unknown", None)):
+        if names := [results.label("endpoints", name) for name, value in said.items() if value is answer]:
+            lines.append(caption(key, endpoints="; ".join(names)))
     return lines
 
 
