@@ -205,8 +205,9 @@ def _check_endpoint(name: str, spec: dict[str, Any], columns: dict[str, Any], en
             _known(spec[key], columns, "column", f"{where}.{key}")
     if "readers_blinded" in spec and not is_read(spec):
         raise ConfigError(
-            "nobody reads this endpoint", where=f"{where}.readers_blinded", found=f"kind {spec['kind']}, source {spec['source']}",
-            expected="a binary endpoint of source column, mrecist, recist or easl", todo="remove readers_blinded",
+            "nobody reads this endpoint", where=f"{where}.readers_blinded", todo="remove readers_blinded",
+            expected="a binary endpoint of source column, mrecist, recist or easl",
+            found=f"kind {spec['kind']}" + (", source horizon" if spec["kind"] == "binary" else ""),
         )  # fmt: skip
     if spec.get("source", "column") == "column" and columns.get(spec.get("column", ""), {}).get("kind") == "category":
         for value in spec.get("positive", ()):
