@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from mockstudy import ROOT, write_mock
@@ -67,3 +70,22 @@ def test_a_thousand_patients_are_at_most_sixty_cpu_jobs(tmp_path: Path) -> None:
     cohorts = 3
     jobs = sum(counts[name] for name in cpu - set(SLURM["groups"])) + cohorts
     assert jobs <= 60, {name: counts[name] for name in cpu}
+
+
+@pytest.mark.parametrize(("asked", "alone"), [([], True), (["--resources", "gpu=3"], False)])
+def test_on_one_machine_one_job_at_a_time_has_the_gpu_unless_the_user_says_otherwise(
+    asked: list[str], alone: bool, tmp_path: Path
+) -> None:
+    """Three jobs that ask for the GPU, each of which stops when it finds another one at work."""
+    (tmp_path / "Snakefile").write_text(
+        'SEGMENT = {"device": "cuda"}\n'
+        f'include: "{ROOT / "workflow/rules/resources.smk"}"\n'
+        'rule all:\n    input: expand("{n}.txt", n=range(3))\n'
+        'rule one:\n    output: "{n}.txt"\n    resources: gpu=gpus()\n'
+        '    shell: "mkdir gpu && sleep 1 && rmdir gpu && touch {output}"\n',
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "3", "--keep-going", *asked]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) == alone, done.stderr[-2000:]
+    assert (len(list(tmp_path.glob("*.txt"))) == 3) == alone

@@ -20,12 +20,16 @@ def gpus(device=SEGMENT.get("device")):
     return int(device == "cuda" or device == "auto" and shutil.which("nvidia-smi") is not None)
 
 
-# Two corrections that can only be made once Snakemake knows where jobs run, after this file was read:
+# Three corrections that can only be made once Snakemake knows where jobs run, after this file was read:
 # profiles/default says `cores: all`, which is right for this machine; on a cluster the same number, that of the login
 # node, would cap the threads of every job. And on this machine every event of a run starts a timer of its own that plans
-# again each second, for the sake of a limit of submissions (100 a second): half of what Snakemake costs per job.
+# again each second, for the sake of a limit of submissions (100 a second): half of what Snakemake costs per job. And
+# Snakemake knows no limit for a resource that nobody limits: all folds would lie on the first GPU of this machine at once.
+# On a cluster SLURM gives every job a GPU of its own, and a limit would only keep the others idle.
 onstart:
     if workflow.non_local_exec:
         workflow.global_resources["_cores"] = None
     else:
         workflow.scheduler.job_rate_limiter = None
+        for limits in (workflow.scheduler.global_resources, workflow.scheduler.resources):
+            limits.setdefault("gpu", 1)
