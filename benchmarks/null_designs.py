@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ALPHA = 0.05
 #: Metrics whose p tests that something was found.
 FINDINGS = (
-    "auc_difference", "c_harrell", "c_difference", "logrank_chi2",
+    "auc_difference", "auc_difference_within_folds", "c_harrell", "c_difference", "c_difference_within_folds",
+    "logrank_chi2",
     "genes_significant", "sets_significant", "spearman", "arm_difference", "arm_slope_difference",
 )  # fmt: skip
 
@@ -88,6 +89,10 @@ def findings(results: Path) -> pd.DataFrame:
     tests = pd.concat(tables, ignore_index=True)
     tests = pd.concat([tests[tests["metric"].isin(FINDINGS)], pd.DataFrame(rows)], ignore_index=True)
     columns = ["cohort", "model", "comparator", "endpoint", "metric", "value", "p", "n"]
+    # Of out-of-fold scores the test is the one within folds; the pooled one beside it is no second test.
+    tests["comparator"] = tests["comparator"].fillna("")
+    named = tests.assign(metric=tests["metric"] + "_within_folds")[columns[:5]].apply(tuple, axis=1)
+    tests = tests[~named.isin(set(tests[columns[:5]].apply(tuple, axis=1)))]
     return tests.loc[tests["p"].notna(), columns]
 
 

@@ -19,7 +19,8 @@ from hccflow.errors import FreezeError, LeakageError
 from hccflow.freeze import freeze, other_code, split_digest
 from hccflow.ids import CohortRole
 from hccflow.ledger import VARIANT, read_variants, record_variant
-from hccflow.metrics.auc import auc, paired_auc
+from hccflow.metrics.auc import auc, paired_auc, stratified_difference
+from hccflow.metrics.concordance import Concordance
 from hccflow.predict import open_frozen, predict
 from hccflow.report.page import Callout, Table
 from hccflow.report.results import Results
@@ -87,10 +88,20 @@ def test_a_variant_is_compared_with_its_base_on_the_same_out_of_fold_rows(study:
         for name in ENTRIES
     }
     y = means["base"]["y_true"].to_numpy()
+    every = {
+        name: read_table(study["folder"] / name / "predictions.tsv").sort_values(["repeat", "subject"])
+        for name in ENTRIES
+    }
+    base = every["base"]
+    places = (base["fold"], base["repeat"])
     for name in list(ENTRIES)[1:]:
         expected = paired_auc(y, means[name]["y_prob"], means["base"]["y_prob"]).difference
         row = one(table, "auc_difference", name)
         assert (row["value"], row["p"], row["n"]) == (expected.value, expected.p, 160)
+        own = every[name]["y_prob"].to_numpy()
+        within = stratified_difference(base["y_true"], own, base["y_prob"], places[0], repeats=places[1])
+        row = one(table, "auc_difference_within_folds", name)
+        assert (row["value"], row["p"], row["n"]) == pytest.approx((within.value, within.p, 160))
         assert row["comparator"] == "base" and row["cohort"] == "dev" and row["group"] == "s"
     assert one(table, "auc", "base")["value"] == auc(y, means["base"]["y_prob"]).value
     worse = one(table, "brier_difference", "base__columns_afp")
@@ -101,8 +112,9 @@ def test_a_variant_is_compared_with_its_base_on_the_same_out_of_fold_rows(study:
 
 def test_holm_counts_every_variant_ever_tried(study: dict[str, Any]) -> None:
     table, _ = judged(study)
-    p = one(table, "auc_difference", "base__columns_afp")["p"]
-    assert one(table, "auc_difference_holm", "base__columns_afp")["p"] == pytest.approx(min(1, 2 * p))
+    assert not (table["metric"] == "auc_difference_holm").any(), "one test of a variant, the one within folds"
+    p = one(table, "auc_difference_within_folds", "base__columns_afp")["p"]
+    assert one(table, "auc_difference_within_folds_holm", "base__columns_afp")["p"] == pytest.approx(min(1, 2 * p))
     ledger = pd.DataFrame(
         [{**{k: v for k, v in row.items() if k != "label"}} for row in declared("base__gone", "base__columns_afp")]
     )[VARIANT]
@@ -110,7 +122,7 @@ def test_holm_counts_every_variant_ever_tried(study: dict[str, Any]) -> None:
     assert variants[["variant", "declared"]].to_numpy().tolist() == [
         ["base__columns_afp", 1], ["base__learner_logistic", 1], ["base__gone", 0],
     ]  # fmt: skip
-    row = one(table, "auc_difference_holm", "base__columns_afp")
+    row = one(table, "auc_difference_within_folds_holm", "base__columns_afp")
     assert row["p"] == pytest.approx(min(1, 3 * p))
     assert row["ci_method"] == "Holm, 3 tests of 3 variants ever tried"
 
@@ -137,7 +149,7 @@ def test_survival_endpoints_of_networks_are_compared_by_concordance() -> None:
     risks = {"net": -time + rng.normal(0, 20, 80), "net__small": rng.normal(size=80)}
     scores = {}
     for name, risk in risks.items():
-        rows = people.assign(model=name, repeat=0, fold=0)
+        rows = people.assign(model=name, repeat=0, fold=np.arange(80) % 2)
         answer = rows.assign(endpoint="response", kind="oof", y_true=event % 2, y_prob=rng.random(80))
         scores[name] = pd.concat([rows.assign(risk=risk, **own), *([answer] if name == "net" else [])])
     heads = {"net": {"os": {"survival": True}, **HEADS}, "net__small": {"os": {"survival": True}}}
@@ -147,7 +159,13 @@ def test_survival_endpoints_of_networks_are_compared_by_concordance() -> None:
     row = one(table, "c_difference", "net__small")
     c = {name: concordance_index(time, -risk, event == 1) for name, risk in risks.items()}
     assert row["value"] == pytest.approx(c["net__small"] - c["net"])
-    assert row["ci_high"] < 0 and one(table, "c_difference_holm", "net__small")["p"] == row["p"]
+    assert row["ci_high"] < 0
+    within = one(table, "c_difference_within_folds", "net__small")
+    parts = {n: [Concordance(time[k::2], event[k::2] == 1, r[k::2]) for k in (0, 1)] for n, r in risks.items()}
+    share = {n: sum(one.value * one.pairs for one in two) / sum(one.pairs for one in two) for n, two in parts.items()}
+    assert within["value"] == pytest.approx(share["net__small"] - share["net"])
+    assert within["ci_high"] < 0 and one(table, "c_difference_within_folds_holm", "net__small")["p"] == within["p"]
+    assert one(table, "c_harrell_within_folds", "net")["value"] == pytest.approx(share["net"])
     assert one(table, "c_harrell", "net")["value"] == pytest.approx(c["net"])
     assert one(table, "auc", "net")["n"] == 80, "the base's second endpoint is shown, and compared with nothing"
     assert not len(table[table["metric"] == "auc_difference"])
@@ -303,8 +321,9 @@ def test_the_report_shows_every_variant_and_says_how_many_were_tried(study: dict
     compared, dropped, chosen = (block for block in section.blocks if isinstance(block, Table))
     assert "3 variants were ever trained" in compared.caption and "declares 2" in compared.caption
     assert [row.cells[0].text for row in compared.rows[1:]] == ["Ridge (base)", *list(ENTRIES)[1:]]
-    gap = one(table, "auc_difference", "base__columns_afp")
+    gap = one(table, "auc_difference_within_folds", "base__columns_afp")
     assert compared.rows[2].cells[2].text.startswith(f"−{abs(gap['value']):.2f} (")
+    assert compared.rows[2].cells[5].text.startswith(f"{one(table, 'auc', 'base__columns_afp')['value']:.2f} (")
     assert [row.cells[1].text for row in dropped.rows] == ["base__gone"]
     assert [row.cells[0].text for row in chosen.rows] == ["Ridge", *list(ENTRIES)[1:]]
     assert sorted(row.cells[2].text for row in chosen.rows) == ["no", "no", "yes"]

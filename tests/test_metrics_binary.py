@@ -112,7 +112,9 @@ def test_an_auc_within_strata_is_delong_in_each_and_blind_to_what_the_strata_kno
     single = stratified_auc(y, score, np.zeros(120))
     assert single.value == auc(y, score).value
     assert single.ci_low == pytest.approx(auc(y, score).ci_low)
-    assert stratified_auc([1, 0, 0], [0.1, 0.2, 0.3], [0, 0, 1]).reason == "no stratum has two rows of both classes"
+    assert stratified_auc([1, 0, 0], [0.1, 0.2, 0.3], [0, 1, 1]).reason == "no stratum has rows of both classes"
+    lone = stratified_auc([1, 0, 0], [0.1, 0.2, 0.3], [0, 0, 1])
+    assert lone.value == 0 and lone.ci_low is None and lone.reason.startswith("no interval: no stratum has two rows")
 
 
 def folded(seed=3, sizes=(9, 14, 25), repeats=1):
@@ -144,6 +146,29 @@ def test_a_difference_within_strata_is_that_of_all_pairs_counted_and_delong_in_e
     assert (found.n, found.n_events) == (len(y), y.sum())
     turned = stratified_difference(y, b, a, fold)
     assert (turned.value, turned.p) == pytest.approx((-found.value, found.p))
+
+
+def test_a_fold_of_one_event_keeps_its_pairs_and_takes_the_spread_of_the_others():
+    y, a, b, fold, _ = folded(sizes=(30, 20, 25))
+    first = np.flatnonzero((fold == 1) & (y == 1))[0]
+    rows = (fold != 1) | (y == 0) | (np.arange(len(y)) == first)
+    y, a, b, fold = (x[rows] for x in (y, a, b, fold))
+    found = stratified_difference(y, a, b, fold)
+    assert found.value == pytest.approx(pairs_won(y, a, fold) - pairs_won(y, b, fold))
+    wins = []
+    for k in range(3):
+        events, others = ((fold == k) & (y == label) for label in (1, 0))
+        won, other = (np.greater.outer(s[events], s[others]).astype(float) for s in (a, b))
+        wins.append(won - other)
+    rows_of = [w.mean(axis=1) for w in wins]
+    spread = [row.var(ddof=1) if len(row) > 1 else None for row in rows_of]
+    lone = (spread[0] * (len(rows_of[0]) - 1) + spread[2] * (len(rows_of[2]) - 1)) / (sum(map(len, rows_of)) - 3)
+    variances = [
+        (lone if own is None else own) / len(w) + w.mean(axis=0).var(ddof=1) / w.shape[1]
+        for own, w in zip(spread, wins, strict=True)
+    ]
+    weights = np.array([w.size for w in wins]) / sum(w.size for w in wins)
+    assert found.ci_high - found.value == pytest.approx(1.959963984540054 * np.sqrt(weights**2 @ variances))
 
 
 def test_a_difference_within_strata_has_the_error_of_a_bootstrap_of_people():
@@ -196,10 +221,10 @@ def test_repeats_count_nobody_twice():
 
 def test_strata_that_cannot_take_part_are_counted():
     y, a, b, fold, _ = folded()
-    lonely = np.where(np.arange(len(y)) == np.flatnonzero(y == 1)[0], 9, fold)
-    assert (
-        stratified_difference(y, a, b, lonely).reason == "1 of 4 strata without two rows of both classes take no part"
-    )
+    alone = np.where(np.arange(len(y)) == np.flatnonzero(y == 1)[0], 9, fold)
+    found = stratified_difference(y, a, b, alone)
+    assert found.reason == "1 of 4 strata have one class only and take no part"
+    assert (found.n, found.n_events) == (len(y) - 1, y.sum() - 1)
     assert stratified_difference(y, a, a, fold).reason == "no interval: the estimated variance is zero"
 
 

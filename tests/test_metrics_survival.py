@@ -18,7 +18,12 @@ from scipy import optimize, stats
 from hccflow.errors import HccflowError
 from hccflow.metrics.brier_t import auc_t, auc_t_difference, brier_t, calibration_t, integrated_brier
 from hccflow.metrics.competing import cumulative_incidence, gray_test
-from hccflow.metrics.concordance import Concordance, concordance_difference
+from hccflow.metrics.concordance import (
+    Concordance,
+    concordance_difference,
+    concordance_difference_within,
+    concordance_within,
+)
 from hccflow.metrics.cox import MONOTONE, RiskSets, fit_cox
 from hccflow.metrics.cut import maxstat_cut, median_cut
 from hccflow.metrics.finegray import fit_fine_gray
@@ -389,6 +394,29 @@ def test_paired_comparison_needs_the_same_subjects() -> None:
     with pytest.raises(HccflowError, match="same subjects"):
         concordance_difference(one, Concordance([1.0, 2, 4, 5], [1, 1, 1, 1], [1.0, 2, 3, 4]))
     assert concordance_difference(one, one).ci_low is None
+
+
+def test_within_strata_a_difference_is_blind_to_their_offsets_and_repeats_count_nobody_twice() -> None:
+    rng = np.random.default_rng(2)
+    time, event = rng.exponential(9, 60), rng.random(60) < 0.7
+    a, b, fold = rng.normal(size=60) - time / 9, rng.normal(size=60), np.arange(60) % 3
+
+    def strata(score: np.ndarray, by: np.ndarray) -> list[Concordance]:
+        return [Concordance(time[by == k], event[by == k], score[by == k]) for k in np.unique(by)]
+
+    whole = np.zeros(60)
+    plain = concordance_difference(Concordance(time, event, a), Concordance(time, event, b))
+    single = concordance_difference_within([strata(a, whole)], [strata(b, whole)])
+    assert (single.value, single.p, single.n) == pytest.approx((plain.value, plain.p, 60))
+    found = concordance_difference_within([strata(a, fold)], [strata(b, fold)])
+    parts = [concordance_within([strata(score, fold)]).value for score in (a, b)]
+    assert found.value == pytest.approx(parts[0] - parts[1])
+    shifted = concordance_difference_within([strata(a + 5 * fold, fold)], [strata(b - 9 * fold, fold)])
+    assert (shifted.value, shifted.p) == pytest.approx((found.value, found.p))
+    thrice = concordance_difference_within([strata(a, fold)] * 3, [strata(b, fold)] * 3)
+    assert (thrice.value, thrice.p, thrice.n) == pytest.approx((found.value, found.p, 60))
+    with pytest.raises(HccflowError, match="same subjects"):
+        concordance_difference_within([strata(a, fold)], [strata(b, whole)])
 
 
 def test_empty_groups_and_no_events() -> None:

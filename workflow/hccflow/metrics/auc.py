@@ -99,8 +99,9 @@ def stratified_auc(
 ) -> Estimate:
     """AUC among pairs of the same stratum: what a score tells of `y` beyond what the strata tell.
 
-    The mean of the strata's AUCs weighted by their numbers of pairs, with the variance of that mean and p against 0.5.
-    A stratum without one of the classes, or with fewer than two of either, has no variance and takes no part.
+    The mean of the strata's AUCs weighted by their numbers of pairs, that is the share of all such pairs, with DeLong's
+    variance of that mean and p against 0.5. A stratum without one of the classes has no pairs and takes no part. Of a
+    lone event (or non-event) of a stratum the spread of placement values is unknown: it takes that of all strata.
 
     Parameters
     ----------
@@ -152,13 +153,13 @@ def stratified_difference(
 def _strata(
     labels: Floats, strata: ArrayLike, repeats: ArrayLike | None, place: Callable[[Rows], Placements]
 ) -> list[list[Placements | None]]:
-    """Placement values of each stratum of each repeat; None where one has fewer than two of either class."""
+    """Placement values of each stratum of each repeat; None where one class is absent."""
     stratum = np.asarray(strata)
     turn = np.zeros(len(labels)) if repeats is None else np.asarray(repeats)
     out: list[list[Placements | None]] = []
     for one in np.unique(turn):
         parts = [(turn == one) & (stratum == value) for value in np.unique(stratum[turn == one])]
-        out.append([place(rows) if min(labels[rows].sum(), (1 - labels[rows]).sum()) >= 2 else None for rows in parts])
+        out.append([None if single_class(labels[rows]) else place(rows) for rows in parts])
     return out
 
 
@@ -166,31 +167,43 @@ def _within(
     repeats: list[list[Placements | None]], level: float, method: str, *, null: float, lowest: float
 ) -> Estimate:
     """Mean of the strata weighted by pairs, then over repeats; limits cut to [lowest, 1], p against `null`."""
-    means, left = [], 0
+    means = []
     for strata in repeats:
-        parts = [one for one in strata if one is not None]
-        left += len(strata) - len(parts)
-        if parts:
+        if parts := [one for one in strata if one is not None]:
             weights = np.array([len(one.events) * len(one.nonevents) for one in parts], dtype=float)
             weights /= weights.sum()
-            value = weights @ np.array([one.auc for one in parts])
-            variance = weights**2 @ np.array([one.variance for one in parts])
-            events, others = (sum(map(len, c)) for c in zip(*((o.events, o.nonevents) for o in parts), strict=True))
-            means.append((events + others, events, value, variance))
+            share = weights @ np.array([one.auc for one in parts])
+            classes = [one.events for one in parts], [one.nonevents for one in parts]
+            square = weights**2 @ (_variances(classes[0]) + _variances(classes[1]))
+            events, others = (sum(map(len, values)) for values in classes)
+            means.append((events + others, events, share, square))
     if not means:
-        return undefined("no stratum has two rows of both classes", n=0, n_events=0)
+        return undefined("no stratum has rows of both classes", n=0, n_events=0)
     n, found = max(mean[:2] for mean in means)
     value, variance = (float(np.mean([mean[k] for mean in means])) for k in (2, 3))
-    count = sum(map(len, repeats))
-    note = f"{left} of {count} strata without two rows of both classes take no part" if left else ""
+    count, left = sum(map(len, repeats)), sum(one is None for strata in repeats for one in strata)
+    note = f"{left} of {count} strata have one class only and take no part" if left else ""
     if not variance > 1e-15:  # rounding, as in `paired_auc`
-        note = "; ".join(filter(None, ("no interval: the estimated variance is zero", note)))
+        why = "no stratum has two rows of each class" if np.isnan(variance) else "the estimated variance is zero"
+        note = "; ".join(filter(None, (f"no interval: {why}", note)))
         return Estimate(value, n=n, n_events=found, reason=note)
     error = float(np.sqrt(variance))
     half = float(norm.ppf((1 + level) / 2)) * error
     p = float(2 * norm.sf(abs(value - null) / error))
     how = f"{method}, cut to [{lowest:g}, 1]" + (f", mean of {len(means)} repeats" if len(means) > 1 else "")
     return Estimate(value, max(lowest, value - half), min(1.0, value + half), how, p, n, found, note)
+
+
+def _variances(strata: list[Floats]) -> Floats:
+    """Variance of the mean placement value of one class in each stratum, of a lone one by the spread of all strata."""
+    squares = [float(((values - values.mean()) ** 2).sum()) for values in strata]
+    freedom = sum(len(values) - 1 for values in strata)
+    pooled = sum(squares) / freedom if freedom else float("nan")
+    own = [
+        square / (len(values) - 1) if len(values) > 1 else pooled
+        for square, values in zip(squares, strata, strict=True)
+    ]
+    return np.array([spread / len(values) for spread, values in zip(own, strata, strict=True)])
 
 
 def _no_variance(placed: Placements, scores: Floats) -> str:

@@ -230,24 +230,63 @@ def _suffix(weights: Array, order: Array, begin: Array) -> Array:
     return total[:, -1:] - np.take(total, begin, axis=1)
 
 
-def concordance_within(strata: Sequence[Concordance], level: float = 0.95) -> Estimate:
+def concordance_within(repeats: Sequence[Sequence[Concordance]], level: float = 0.95) -> Estimate:
     """C over the pairs of subjects of one stratum, as R's ``concordance`` with ``strata``.
 
     Scores of different strata (out-of-fold scores of differently trained models, say) are never compared.
+
+    Parameters
+    ----------
+    repeats : sequence of sequence of Concordance
+        The strata of each repeat, in which the same subjects stand again: the result is the mean over repeats with the
+        mean of their variances, which is never below the variance of the mean.
+    level : float
     """
-    n, events = sum(part.n for part in strata), sum(part.n_events for part in strata)
+    return _over_repeats([_within(strata) for strata in repeats], repeats[0], level, null=0.5)
+
+
+def concordance_difference_within(
+    first: Sequence[Sequence[Concordance]], second: Sequence[Sequence[Concordance]], level: float = 0.95
+) -> Estimate:
+    """Difference of two C of the same subjects in the same order over the pairs of one stratum, first minus second.
+
+    Strata and repeats as in `concordance_within`.
+    """
+    parts = []
+    for one, other in zip(first, second, strict=True):
+        _same_subjects(one, other)
+        (c_one, own), (c_other, theirs) = _within(one), _within(other)
+        parts.append((c_one - c_other, own - theirs))
+    return _over_repeats(parts, first[0], level, null=0.0)
+
+
+def _within(strata: Sequence[Concordance]) -> tuple[float, Array]:
+    """C over the pairs of one stratum, NaN without any, and each subject's influence on it."""
     parts = [part for part in strata if part.pairs > 0]
-    if not parts:
-        return undefined("no comparable pair", n=n, n_events=events)
     total = sum(part.pairs for part in parts)
+    if not parts:
+        return float("nan"), np.zeros(0)
     value = sum(part.value * part.pairs for part in parts) / total
     shares = [part._shares for part in parts]
-    error = float(np.sqrt(sum(np.sum((won - value * pairs) ** 2) for won, pairs in shares)) / total)
+    return value, np.concatenate([won - value * pairs for won, pairs in shares]) / total
+
+
+def _over_repeats(
+    parts: Sequence[tuple[float, Array]], strata: Sequence[Concordance], level: float, *, null: float
+) -> Estimate:
+    """Mean of values and of variances; p against `null`."""
+    count: dict[str, Any] = {"n": sum(one.n for one in strata), "n_events": sum(one.n_events for one in strata)}
+    known = [(value, np.sum(influence**2)) for value, influence in parts if not np.isnan(value)]
+    if not known:
+        return undefined("no comparable pair", **count)
+    value, variance = (float(np.mean(numbers)) for numbers in zip(*known, strict=True))
+    error = float(np.sqrt(variance))
     if error < 1e-12:
-        return Estimate(value, n=n, n_events=events, reason="no interval: no variation among pairs")
+        return Estimate(value, reason="no interval: no variation among pairs", **count)
     half = float(stats.norm.ppf(0.5 + level / 2) * error)
-    p = float(2 * stats.norm.sf(abs(value - 0.5) / error))
-    return Estimate(value, value - half, value + half, METHOD, p, n, events)
+    p = float(2 * stats.norm.sf(abs(value - null) / error))
+    how = METHOD + (f", mean of {len(known)} repeats" if len(known) > 1 else "")
+    return Estimate(value, value - half, value + half, how, p, **count)
 
 
 def concordance_difference(first: Concordance, second: Concordance, level: float = 0.95) -> Estimate:
@@ -258,8 +297,7 @@ def concordance_difference(first: Concordance, second: Concordance, level: float
     HccflowError
         The two are not on the same subjects.
     """
-    if first.n != second.n or not np.array_equal(first.slot, second.slot):
-        raise HccflowError("a paired comparison needs both scores of the same subjects")
+    _same_subjects([first], [second])
     count: dict[str, Any] = {"n": first.n, "n_events": first.n_events}
     problem = first._problem() or second._problem()
     if problem:
@@ -271,6 +309,11 @@ def concordance_difference(first: Concordance, second: Concordance, level: float
     half = float(stats.norm.ppf(0.5 + level / 2) * error)
     p = float(2 * stats.norm.sf(abs(value / error)))
     return Estimate(value, value - half, value + half, METHOD, p, **count)
+
+
+def _same_subjects(first: Sequence[Concordance], second: Sequence[Concordance]) -> None:
+    if len(first) != len(second) or any(not np.array_equal(a.slot, b.slot) for a, b in zip(first, second, strict=True)):
+        raise HccflowError("a paired comparison needs both scores of the same subjects")
 
 
 def censoring_survival(time: Array, event: Array, at: Array | float, *, before: bool = False) -> Array:

@@ -62,11 +62,8 @@ def ranking_rows(sample: Sample, settings: Settings) -> list[Row]:
 
 
 def _within_folds(sample: Sample, settings: Settings) -> list[Row]:
-    """C of pairs that one fold has judged, where there are several folds: their scores come from different trainings.
-
-    Of several repeats the mean, without interval: they share their subjects.
-    """
-    found = []
+    """C of pairs that one fold has judged, where there are several: scores of two folds come from two trainings."""
+    found: list[list[Concordance]] = []
     for _, repeat in sample.folds.groupby("repeat", dropna=False):
         if repeat["fold"].nunique() < 2:
             continue
@@ -74,14 +71,10 @@ def _within_folds(sample: Sample, settings: Settings) -> list[Row]:
         for _, part in repeat.groupby("fold"):
             time, event, entry = outcome(sample.frame.loc[part["subject"]])
             strata.append(Concordance(time, event, part["score"].to_numpy(float), entry=entry))
-        found.append(concordance_within(strata, settings.level))
+        found.append(strata)
     if not found:
         return []
-    values = [one.value for one in found if one.value is not None]
-    one = found[0]
-    if len(found) > 1 and values:
-        one = Estimate(float(np.mean(values)), n=one.n, n_events=one.n_events, reason=f"mean of {len(values)} repeats")
-    return [one.row("c_harrell_within_folds", **sample.where)]
+    return [concordance_within(found, settings.level).row("c_harrell_within_folds", **sample.where)]
 
 
 def predicted(sample: Sample, t: float) -> pd.Series | None:

@@ -13,16 +13,23 @@ from hccflow.errors import LeakageError
 from hccflow.ids import ScoreKind
 from hccflow.metrics.auc import auc, paired_auc
 from hccflow.metrics.calibration import brier
-from hccflow.metrics.concordance import Concordance, concordance_difference
+from hccflow.metrics.concordance import (
+    Concordance,
+    concordance_difference,
+    concordance_difference_within,
+    concordance_within,
+)
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.metrics.inputs import EMPTY
 from hccflow.metrics.multiplicity import adjust
 from hccflow.validate.options import Options
 from hccflow.validate.resampling import Scored, bootstrap_cohort
 from hccflow.validate.scores import CASE, collect
+from hccflow.validate.within import auc_within_folds, difference_within_folds
 
 #: Columns of the table of variants.
 COLUMNS = ["sweep", "base", "variant", "label", "changes", "digest", "declared"]
+OUTCOME = ["time_days", "event", "risk"]
 #: Name of the rows in place of a cohort, where several cohorts are the development set.
 DEVELOPMENT = "development"
 
@@ -48,11 +55,14 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        Tidy metrics, `group` the sweep, for every endpoint that base and variant have learnt: ``auc`` and ``brier`` of
-        each, ``auc_difference`` (DeLong) and ``brier_difference`` (bootstrap) of variant minus base, both paired; of a
-        survival endpoint ``c_harrell`` and ``c_difference`` (jackknife, paired). The rows ``…_holm`` are adjusted over
-        all these tests and one more, with p = 1, for each variant that was tried and is no longer declared: no p among
-        the declared ones could weigh more.
+        Tidy metrics, `group` the sweep, for every endpoint that base and variant have learnt: ``auc_within_folds``,
+        ``auc`` (pooled) and ``brier`` of each, ``auc_difference_within_folds`` and ``auc_difference`` (DeLong) and
+        ``brier_difference`` (bootstrap) of variant minus base, all paired; of a survival endpoint
+        ``c_harrell_within_folds``, ``c_harrell``, ``c_difference_within_folds`` and ``c_difference`` (jackknife,
+        paired). The test of a variant is the one within folds: pooled, an offset between the trainings of two folds
+        counts as a difference between their subjects. The rows ``…_holm`` are adjusted over all these tests and one
+        more, with p = 1, for each variant that was tried and is no longer declared: no p among the declared ones could
+        weigh more.
 
     Raises
     ------
@@ -110,26 +120,31 @@ def tried(declared: Sequence[Mapping[str, Any]], ledger: pd.DataFrame) -> pd.Dat
 class _Binary:
     """One model's out-of-fold probabilities of one endpoint, over all development cohorts."""
 
-    difference = "auc_difference"
+    difference = "auc_difference_within_folds"
 
     def __init__(self, name: str, table: pd.DataFrame, endpoint: str, sweep: str, options: Options) -> None:
         self.scores = collect(_development(name, table, endpoint), {})[0]
         self.options, self.where = options, self.scores.where(group=sweep)
 
     def alone(self) -> list[dict[str, Any]]:
-        """AUC and Brier score."""
+        """AUC within folds and pooled, and Brier score."""
         y, s = self.scores.arrays
-        return [auc(y, s, level=self.options.level).row("auc", **self.where), brier(y, s)[0].row("brier", **self.where)]
+        found = {
+            "auc_within_folds": auc_within_folds(self.scores, self.options.level),
+            "auc": auc(y, s, level=self.options.level), "brier": brier(y, s)[0],
+        }  # fmt: skip
+        return [estimate.row(metric, **self.where) for metric, estimate in found.items()]
 
     def against(self, base: _Binary) -> tuple[dict[str, Any], Estimate, list[dict[str, Any]]]:
-        """Difference of the AUCs on common rows, and the row of the difference of the Brier scores."""
+        """Difference of the AUCs within folds, and the rows of the pooled one and of that of the Brier scores."""
         where = {**self.where, "comparator": base.scores.model}
         both = self.scores.used[["y", "score"]].join(base.scores.used["score"].rename("other"), how="inner")
         if both.empty:
             return where, undefined(EMPTY, n=0), []
         columns = (both[name].to_numpy(float) for name in ("y", "score", "other"))
-        test = paired_auc(*columns, level=self.options.level).difference
-        return where, test, [self._brier(base).row("brier_difference", **where)]
+        pooled = paired_auc(*columns, level=self.options.level).difference
+        more = [pooled.row("auc_difference", **where), self._brier(base).row("brier_difference", **where)]
+        return where, difference_within_folds(self.scores, base.scores, self.options.level), more
 
     def _brier(self, base: _Binary) -> Estimate:
         """Difference of the Brier scores on common rows, resampled by case."""
@@ -146,29 +161,45 @@ class _Binary:
 
 
 class _Survival:
-    """One model's out-of-fold risks of one survival endpoint, over all development cohorts; repeats are averaged."""
+    """One model's out-of-fold risks of one survival endpoint, over all development cohorts.
 
-    difference = "c_difference"
+    Pooled over folds a subject's risks are averaged over repeats; within folds each repeat is judged by itself.
+    """
+
+    difference = "c_difference_within_folds"
 
     def __init__(self, name: str, table: pd.DataFrame, endpoint: str, sweep: str, options: Options) -> None:
         table = _development(name, table, endpoint).dropna(subset=["risk", "time_days", "event"])
         self.options = options
-        self.rows = table.fillna({"session": ""}).groupby(CASE)[["time_days", "event", "risk"]].mean()
+        self.table = table.fillna({"session": ""})
+        self.rows = self.table.groupby(CASE)[OUTCOME].mean()
         self.where = {
             "study": table["study"].iloc[0], "endpoint": endpoint, "cohort": table["cohort"].iloc[0], "model": name,
             "group": sweep,
         }  # fmt: skip
 
     def alone(self) -> list[dict[str, Any]]:
-        """Harrell's C; a competing event counts as censoring."""
-        return [self._concordance(self.rows).estimate(self.options.level).row("c_harrell", **self.where)]
+        """Harrell's C within folds and pooled; a competing event counts as censoring."""
+        pooled = self._concordance(self.rows).estimate(self.options.level)
+        within = concordance_within(self._repeats(self.rows.index), self.options.level)
+        return [within.row("c_harrell_within_folds", **self.where), pooled.row("c_harrell", **self.where)]
 
     def against(self, base: _Survival) -> tuple[dict[str, Any], Estimate, list[dict[str, Any]]]:
-        """Difference of the C on common subjects."""
+        """Difference of the C within folds on common subjects, and the row of the pooled one."""
         where = {**self.where, "comparator": base.where["model"]}
         index = self.rows.index.intersection(base.rows.index)
         one, other = (self._concordance(rows.loc[index]) for rows in (self.rows, base.rows))
-        return where, concordance_difference(one, other, self.options.level), []
+        pooled = concordance_difference(one, other, self.options.level).row("c_difference", **where)
+        within = concordance_difference_within(self._repeats(index), base._repeats(index), self.options.level)
+        return where, within, [pooled]
+
+    def _repeats(self, index: pd.Index) -> list[list[Concordance]]:
+        """Concordance of these cases in each fold of each repeat."""
+        table = self.table.set_index(CASE).loc[index].reset_index()
+        return [
+            [self._concordance(part.groupby(CASE)[OUTCOME].mean()) for _, part in repeat.groupby("fold")]
+            for _, repeat in table.groupby("repeat")
+        ]
 
     @staticmethod
     def _concordance(rows: pd.DataFrame) -> Concordance:

@@ -23,7 +23,7 @@ from hccflow.validate.options import Options
 from hccflow.validate.resampling import TREAT_ALL, Key, Scored, auc_bootstrap, bootstrap_cohort, with_interval
 from hccflow.validate.scores import ScoreSet, collect
 from hccflow.validate.subjects import Subjects
-from hccflow.validate.within import auc_within_folds, difference_within_folds
+from hccflow.validate.within import auc_within_folds, difference_within_folds, several_folds
 
 Row = dict[str, Any]
 #: Metrics that the bootstrap gives beside their value or on its own, and so stand empty where it cannot.
@@ -175,8 +175,8 @@ def _model(
         for at in options.net_benefit_at:
             estimate = drawn.get((scores.model, comparator, metric, at), refused)
             out.rows.append(estimate.row(metric, at=at, comparator=comparator, **where))
-    if (within := auc_within_folds(scores, options.level)) is not None:
-        out.rows.append(within.row("auc_within_folds", **where))
+    if several_folds(scores):
+        out.rows.append(auc_within_folds(scores, options.level).row("auc_within_folds", **where))
     if scores.group:
         return  # the parts of a cohort by subject, site and reader are made once
     out.rows += groups.by_repeat(scores)
@@ -250,8 +250,8 @@ def _compare(
         paired = paired_auc(y, first, second, level=options.level) if len(both) else None
         test = paired.difference if paired else undefined(EMPTY, n=0)
         tests.append(("auc_difference", test, where))
-        if (within := difference_within_folds(a, b, options.level)) is not None:
-            inside.append(("auc_difference_within_folds", within, where))
+        if several_folds(a) and several_folds(b):
+            inside.append(("auc_difference_within_folds", difference_within_folds(a, b, options.level), where))
         if paired and paired.error is not None:
             smallest = Estimate(detectable(paired.error, level=options.level), n=test.n, n_events=test.n_events)
             out.rows.append(smallest.row("auc_difference_detectable", **where))

@@ -15,28 +15,26 @@ import pandas as pd
 
 from hccflow.ids import ScoreKind
 from hccflow.metrics.auc import stratified_auc, stratified_difference
-from hccflow.metrics.estimate import Estimate, undefined
-from hccflow.metrics.inputs import EMPTY
+from hccflow.metrics.estimate import Estimate
 from hccflow.validate.scores import ScoreSet
 
 
-def auc_within_folds(scores: ScoreSet, level: float) -> Estimate | None:
-    """AUC among subjects of one repeat and fold; None where no repeat has several folds, or some scores are frozen."""
+def several_folds(scores: ScoreSet) -> bool:
+    """Whether all scores are out of fold, and those of one repeat come from several folds."""
     rows = _judged(scores)
-    if scores.mixed or not _several(rows):
-        return None
+    return not scores.mixed and bool(rows.drop_duplicates(["repeat", "fold"])["repeat"].duplicated().any())
+
+
+def auc_within_folds(scores: ScoreSet, level: float) -> Estimate:
+    """AUC among subjects of one repeat and fold."""
+    rows = _judged(scores)
     return stratified_auc(rows["y"], rows["score"], rows["fold"], repeats=rows["repeat"], level=level)
 
 
-def difference_within_folds(a: ScoreSet, b: ScoreSet, level: float) -> Estimate | None:
-    """AUC(a) - AUC(b) on the subjects that the same fold of both has judged; None as in `auc_within_folds`."""
-    one, two = _judged(a), _judged(b)
-    if a.mixed or b.mixed or not (_several(one) or _several(two)):
-        return None
-    other = two.rename(columns={"score": "other"}).drop(columns="y")
-    both = one.merge(other, on=["subject", "repeat", "fold"])
-    if both.empty:
-        return undefined(EMPTY, n=0)
+def difference_within_folds(a: ScoreSet, b: ScoreSet, level: float) -> Estimate:
+    """AUC(a) - AUC(b) among subjects of one repeat and fold, of those whom the same fold of both has judged."""
+    other = _judged(b).rename(columns={"score": "other"}).drop(columns="y")
+    both = _judged(a).merge(other, on=["subject", "repeat", "fold"])
     return stratified_difference(
         both["y"], both["score"], both["other"], both["fold"], repeats=both["repeat"], level=level
     )
@@ -47,8 +45,3 @@ def _judged(scores: ScoreSet) -> pd.DataFrame:
     rows = scores.judged[scores.judged["kind"] == ScoreKind.OOF.value].reset_index()
     rows = rows[["subject", "repeat", "fold", "y", "score"]]
     return rows.dropna(subset=["fold", "y", "score"]).fillna({"repeat": 0})
-
-
-def _several(rows: pd.DataFrame) -> bool:
-    """Whether some repeat has more than one fold."""
-    return bool(rows.drop_duplicates(["repeat", "fold"])["repeat"].duplicated().any())

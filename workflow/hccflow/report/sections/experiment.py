@@ -46,18 +46,20 @@ def _compared(results: Results, table: pd.DataFrame, declared: pd.DataFrame, tri
 
             here = (sweep, str(endpoint))
             measure, gap = ("auc", "auc_difference") if row("auc", base, *here) else ("c_harrell", "c_difference")
-            own = row(measure, base, *here)
+            within, gap = f"{measure}_within_folds", f"{gap}_within_folds"
+            own = row(within, base, *here)
             count = f"; n = {int(own['n'])}, {int(own['n_events'])} with the event" if own is not None else ""
             label = results.label("endpoints", str(endpoint))
             rows.append(Row([Cell(f"{sweep}: {label}{count}")], heading=True))
-            alone = [estimate(own), _brier(row("brier", base, *here))]
+            alone = [estimate(row(measure, base, *here)), _brier(row("brier", base, *here))]
             name = f"{results.label('models', base)} (base)"
-            rows.append(Row([Cell(name, strong=True), alone[0], *[Cell(DASH)] * 3, alone[1], Cell(DASH)]))
+            rows.append(Row([Cell(name, strong=True), estimate(own), *[Cell(DASH)] * 3, *alone, Cell(DASH)]))
             for variant, label in zip(part["variant"], part["label"], strict=True):
                 if row(measure, variant, *here) is None:
                     continue  # this variant has not learnt this endpoint
-                cells = [estimate(row(measure, variant, *here)), estimate(row(gap, variant, *here))]
+                cells = [estimate(row(within, variant, *here)), estimate(row(gap, variant, *here))]
                 cells += [p_cell(row(metric, variant, *here)) for metric in (gap, f"{gap}_holm")]
+                cells.append(estimate(row(measure, variant, *here)))
                 cells += [_brier(row("brier", variant, *here)), _brier(row("brier_difference", variant, *here))]
                 rows.append(Row([Cell(label), *cells], indent=True))
     ci = f"{level(results)} CI"
@@ -67,6 +69,7 @@ def _compared(results: Results, table: pd.DataFrame, declared: pd.DataFrame, tri
         f"Minus base ({ci})",
         "p",
         "p, Holm",
+        f"Pooled ({ci})",
         "Brier score",
         f"Brier minus base ({ci})",
     ]
