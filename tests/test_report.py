@@ -549,6 +549,22 @@ def test_kinds_of_scores_stand_below_their_cohort_and_beside_holm(tree: tuple[Pa
     assert not told, "a kind of score is no covariate"
 
 
+def test_complete_cases_stand_among_the_subgroups_without_a_test(own: tuple[Path, dict[str, Any]]) -> None:
+    root, settings = own
+    path = root / "validate/phantom-ext/metrics.tsv"
+    where = {"cohort": "phantom-ext", "endpoint": "response", "model": settings["primary"]["model"]}
+    settings["primary"]["cohort"] = "phantom-ext"
+    row = Estimate(0.72, 0.6, 0.8, "DeLong", n=17, n_events=7).row(
+        "auc", group="complete=yes", study="phantom", **where
+    )
+    write_table(pd.concat([read_table(path, "metrics"), metrics_table([row])], ignore_index=True), path)
+    picture, table = section(root, settings, "subgroups").blocks
+    assert isinstance(table, Table) and isinstance(picture, Figure)
+    shown = next(r for r in table.rows if r.cells[0].text == "All clinical predictors known: yes")
+    assert [c.text for c in shown.cells[1:]] == ["17 / 7", "0.72 (0.60 to 0.80)", ""]
+    assert "yes (n = 17) 0.72 (0.60 to 0.80)" in picture.alt
+
+
 def test_a_hazard_ratio_that_changes_has_its_table(own: tuple[Path, dict[str, Any]]) -> None:
     root, settings = own
     path = root / "survive/phantom-ext/metrics.tsv"

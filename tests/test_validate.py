@@ -17,6 +17,7 @@ from hccflow.metrics.multiplicity import adjust
 from hccflow.metrics.pooling import random_effects
 from hccflow.tables import read_table, write_table
 from hccflow.validate import Options, validate
+from hccflow.validate.options import predictors_of
 from reference.common import VARIABLE, cases, cases_folder
 
 FAST = Options(draws=50)
@@ -394,6 +395,29 @@ def test_subgroups_partition_the_cohort_and_numbers_are_split_at_the_development
     assert one(metrics, "auc", model="clinical", group=f"age>={median:g}")["n"] == (people()["age"] >= median).sum()
     test = one(metrics, "auc_interaction", model="clinical", group="sex")
     assert 0 <= test["p"] <= 1
+
+
+def test_complete_cases_stand_beside_the_cohort_where_predictors_are_missing():
+    subjects, table = people(), predictions(models=("clinical", "fused", "radiomics", "size"))
+    subjects.loc[:9, "age"] = np.nan
+    subjects.loc[5:14, "sex"] = ""
+    models = {
+        "clinical": {"columns": ["age", "sex"]}, "size": {"columns": ["age"]}, "radiomics": {},
+        "fused": {"inputs": ["radiomics", "size"]},
+    }  # fmt: skip
+    options = Options(draws=0, predictors=predictors_of(models))
+    metrics = validate(table, {}, [subjects], options).metrics
+    group = {"group": "complete=yes"}
+    for model, n in (("clinical", 105), ("size", 110), ("fused", 110)):
+        own = table[table["model"] == model].iloc[120 - n :]
+        row = one(metrics, "auc", model=model, **group)
+        assert (row["n"], row["value"]) == (n, pytest.approx(auc(own["y_true"], own["y_prob"]).value))
+    assert one(metrics, "brier", model="clinical", **group)["n"] == 105
+    assert not ((metrics["model"] == "radiomics") & (metrics["group"] == "complete=yes")).any()
+    whole = validate(table, {}, [people()], options).metrics
+    assert not (whole["group"] == "complete=yes").any(), "nobody misses a predictor"
+    nobody = validate(table, {}, [subjects.assign(age=np.nan)], options).metrics
+    assert one(nobody, "auc", model="size", **group)["reason"]
 
 
 def test_sites_are_pooled_and_a_site_without_auc_is_named():

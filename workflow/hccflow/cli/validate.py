@@ -23,6 +23,8 @@ from hccflow.errors import ConfigError, DataAbsentError
 from hccflow.study import check_section
 from hccflow.tables import check_table, load_schema, read_table, read_text_table, write_table
 from hccflow.validate import Options, validate
+from hccflow.validate.groups import COMPLETE
+from hccflow.validate.options import predictors_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from hccflow.figures.validate import draw_all
 
     columns = {name: spec.get("label", name) for name, spec in options.columns.items()}
+    columns[COMPLETE] = "All clinical predictors known"
     for path in draw_all(results.metrics, results.curves, args.out / "figures", options.labels, columns):
         log.info("%s", path)
     write_table(results.supplement, args.out / "supplement.tsv")
@@ -72,6 +75,7 @@ def make_options(given: Mapping[str, Any]) -> Options:
         subgroups=tuple(section["subgroups"]),
         columns=given.get("columns", {}),
         survival=tuple(name for name, spec in given.get("endpoints", {}).items() if spec["kind"] == "survival"),
+        predictors=predictors_of(models),
         labels={name: spec.get("label", name) for name, spec in models.items()},
         primary=(primary["model"], primary["comparator"]) if primary.get("comparator") else None,
         seed=given.get("seed", 0),

@@ -22,6 +22,8 @@ from hccflow.validate.scores import ScoreSet
 from hccflow.validate.subjects import MISSING, Subjects
 
 Row = dict[str, Any]
+#: Subgroup of the subjects who miss none of a model's clinical columns.
+COMPLETE = "complete"
 
 
 def small_rows(scores: ScoreSet, used: pd.DataFrame, group: str, options: Options) -> Iterator[Row]:
@@ -63,6 +65,19 @@ def by_subgroup(scores: ScoreSet, subjects: Subjects, options: Options) -> Itera
             yield from small_rows(scores, part, key, options)
         known = [part for key, part in parts.items() if key != f"{name}={MISSING}"]
         yield interaction(known, len(used)).row("auc_interaction", **scores.where(group=name))
+
+
+def complete_cases(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[Row]:
+    """Measures without the subjects who miss a clinical predictor of the model; none where nobody misses one.
+
+    The main rows fill such values in as training learnt to, so the two together tell what that does to the result.
+    """
+    used = scores.used
+    columns = options.predictors.get(scores.model, ())
+    missing = subjects.incomplete(scores.cohort, columns)
+    whole = ~missing.reindex(used.index.get_level_values("subject"), fill_value=bool(columns)).to_numpy(bool)
+    if not whole.all():
+        yield from small_rows(scores, used[whole], f"{COMPLETE}=yes", options)
 
 
 def interaction(parts: Sequence[pd.DataFrame], n: int) -> Estimate:

@@ -25,6 +25,8 @@ class Options:
         Columns of the subjects by which results are split.
     columns : mapping
         Declared columns (kind, label, unit, available_at), for subgroups and case mix.
+    predictors : mapping
+        Clinical columns that each model sees, for the results of complete cases (`predictors_of`).
     labels : mapping
         Names of models in figures.
     primary : tuple of str
@@ -38,6 +40,7 @@ class Options:
     net_benefit_at: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     subgroups: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
+    predictors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     primary: tuple[str, str] | None = None
     seed: int = 0
@@ -51,3 +54,12 @@ class Options:
     def seed_of(self, *what: str) -> int:
         """Seed of one computation: the study's, made different by what is computed."""
         return int(digest_of([self.seed, *what])[:12], 16)
+
+
+def predictors_of(models: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Clinical columns that each model of a configuration sees; a fusion sees those of its inputs."""
+    own = {name: tuple(spec.get("columns", ())) for name, spec in models.items()}
+    return {
+        name: own[name] + tuple(column for one in spec.get("inputs", ()) for column in own.get(one, ()))
+        for name, spec in models.items()
+    }

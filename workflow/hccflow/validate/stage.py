@@ -183,7 +183,7 @@ def _model(
     out.rows += groups.by_session(scores, options)
     out.rows += groups.recalibrated(scores, options)
     if people is not None:
-        for part in (groups.by_subgroup, groups.by_site, groups.by_reader):
+        for part in (groups.by_subgroup, groups.complete_cases, groups.by_site, groups.by_reader):
             out.rows += part(scores, people, options)
 
 

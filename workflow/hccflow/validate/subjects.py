@@ -79,6 +79,12 @@ class Subjects:
         side = np.where(cells >= median, f"{name}>={median:.6g}", f"{name}<{median:.6g}")
         return pd.Series(side, index=cells.index).where(cells.notna(), f"{name}={MISSING}")
 
+    def incomplete(self, cohort: str, columns: Sequence[str]) -> pd.Series:
+        """Whether a subject of a cohort misses any of these columns, in any of its sessions."""
+        table = self.of(cohort)
+        blank = pd.DataFrame({name: self._blank(table[name]) for name in columns if name in table}, index=table.index)
+        return blank.any(axis=1).groupby(level="subject").any()
+
     def readers(self, cohort: str, endpoint: str) -> pd.DataFrame:
         """Labels of an endpoint by each reader, one column per reader (all endpoints' when the scores name none)."""
         found = {}

@@ -11,11 +11,14 @@ from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.performance import forest_alt
 from hccflow.report.words import caption, count_cell, estimate, missing, p_cell
 
+#: Group of the subjects who miss no clinical predictor of the model; a sensitivity analysis, with no test.
+COMPLETE = "complete"
+
 
 def build(results: Results) -> Section:
     """Section with the AUC of the primary model in subgroups of the primary cohort, and of all others in a table."""
     table = results.rows("auc", comparator="")
-    columns = ["site", *results.settings["columns"]]
+    columns = ["site", COMPLETE, *results.settings["columns"]]
     table = table[[split_group(group)[0] in columns for group in table["group"]]]
     if table.empty:
         return Section("subgroups", "Subgroups", [Callout("absent", "No subgroups", caption("subgroups_none"))])
@@ -37,7 +40,8 @@ def _forest(results: Results, table: pd.DataFrame) -> list[Block]:
         column, value = split_group(record["group"])
         if column != head:
             test = p_cell(results.one("auc_interaction", group=column, **where)).text
-            rows.append(ForestRow(_column_label(results, column), heading=True, text=f"interaction p: {test}"))
+            text = "" if column == COMPLETE else f"interaction p: {test}"
+            rows.append(ForestRow(_column_label(results, column), heading=True, text=text))
             head = column
         size = "" if missing(record["n"]) else f" (n = {int(record['n'])})"
         rows.append(forest_row(f"{value}{size}", record))
@@ -59,7 +63,7 @@ def _subgroup_table(results: Results, table: pd.DataFrame) -> Table:
             test = Cell("")
             if column != head:
                 row = results.one("auc_interaction", cohort=cohort, endpoint=endpoint, model=model, group=column)
-                test, head = p_cell(row), column
+                test, head = Cell("") if column == COMPLETE else p_cell(row), column
             name = Cell(f"{_column_label(results, column)}: {value}")
             rows.append(Row([name, count_cell(record), estimate(record), test]))
     columns = ["Subgroup", "n / events", f"AUC ({level(results)} CI)", "Interaction p"]
@@ -76,6 +80,8 @@ def split_group(group: str) -> tuple[str, str]:
 
 
 def _column_label(results: Results, column: str) -> str:
+    if column == COMPLETE:
+        return "All clinical predictors known"
     return (
         results.label("columns", column) if column in results.settings["columns"] else column[:1].upper() + column[1:]
     )
