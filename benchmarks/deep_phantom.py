@@ -77,8 +77,8 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
         },
         "multitask": {**base, "kind": "network", "network": network},
         "singletask": {**base, "kind": "network", "network": {**network, "tasks": {"response": 1.0}}},
-        "fused": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"]},
-        "fused_mean": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"], "learner": "mean"},
+        "fused": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"], "learner": "logistic"},
+        "fused_mean": {**base, "kind": "fusion", "inputs": ["clinical", "multitask"]},
     }  # fmt: skip
     return {
         "study": "enlarged", "seed": 20261120, "survive": {"cut": "median"},

@@ -16,7 +16,6 @@ from hccflow.ids import CohortRole, ScoreKind
 from hccflow.models.fusion import check_inputs, logit_table
 from hccflow.models.opening import load_model
 from hccflow.predict import open_frozen, predict
-from hccflow.references import check_references
 from hccflow.study import check_config
 from hccflow.tables import read_table
 from hccflow.train.stacking import train_fusion
@@ -163,7 +162,9 @@ def test_a_frozen_fusion_opens_to_the_same_numbers(study: dict[str, Any]) -> Non
 def test_the_configuration_refuses_a_fusion_that_cannot_be(change: dict[str, Any], words: str) -> None:
     config = default_config()
     config["models"]["fused"] = {"kind": "fusion", "endpoint": "response", "inputs": ["clinical", "radiomics"]}
-    check_references(check_config(config))
+    filled = check_config(config)
+    assert filled["models"]["fused"]["learner"] == "mean", "learnt weights are optimistic out of fold: only where asked"
+    assert filled["models"]["size"]["learner"] == "logistic"
     config["models"]["fused"] |= change
     with pytest.raises(ConfigError, match=words):
         check_config(config)

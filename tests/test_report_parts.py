@@ -18,7 +18,17 @@ from hccflow.figures.report import Bar, Flow, ForestRow, bars, flow_diagram, for
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.report.page import DASH, Cell, Row, Table, condense, footnote_mark
 from hccflow.report.results import Results
-from hccflow.report.sections import baseline, comparisons, images, leakage, models, subgroups, truth
+from hccflow.report.sections import (
+    baseline,
+    comparisons,
+    images,
+    leakage,
+    limitations,
+    models,
+    performance,
+    subgroups,
+    truth,
+)
 from hccflow.report.words import caption, estimate, number, p_value, percent
 from hccflow.tables import subjects_digest, write_table
 
@@ -91,12 +101,14 @@ def test_a_model_is_told_by_its_own_kind() -> None:
     assert told["late"] == ["out-of-fold scores of Clinical, Deep", "none", "logistic regression"]
 
 
-def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
+@pytest.mark.parametrize("learner", ["mean", "logistic"])
+def test_fusion_minus_its_best_part_whatever_the_sign(learner: str) -> None:
     found = report_tree.settings()
+    fusion = {"kind": "fusion", "endpoint": "response"}
     found["cohorts"] |= {"more": {"role": "development"}, "unlabelled": {"role": "external"}}
     found["models"] |= {
-        "late": {"kind": "fusion", "label": "Late", "endpoint": "response", "inputs": ["size", "clinical"]},
-        "idle": {"kind": "fusion", "label": "Idle", "endpoint": "response", "inputs": ["unscored"]},
+        "late": {**fusion, "label": "Late", "inputs": ["size", "clinical"], "learner": learner},
+        "idle": {**fusion, "label": "Idle", "inputs": ["unscored"], "learner": "mean"},
         "unscored": {"kind": "tabular", "label": "Unscored", "endpoint": "response"},
     }
     results = Results(Path("nowhere"), found)
@@ -122,6 +134,18 @@ def test_fusion_minus_its_best_part_whatever_the_sign() -> None:
     )
     nothing = next(row for row in table.rows if row.cells[0].text.startswith("unlabelled"))
     assert [cell.text for cell in nothing.cells[1:]] == ["0", DASH, DASH, DASH, DASH]
+    # The follow-up cohort reuses out-of-fold scores of the development cohort.
+    warned = ["Phantom development (development)", "more (development)", "Phantom follow-up (follow-up)"]
+    warned = warned if learner == "logistic" else []
+    measures = next(block for block in performance.build(results).blocks if isinstance(block, Table))
+    for one, names in ((table, warned), (measures, ["Late"] * len(warned))):
+        assert [row.cells[0].text for row in one.rows if row.cells[0].note == caption("stacked")] == names
+    pairs = comparisons.build(results).blocks[0].rows
+    assert sum(row.cells[0].note == caption("stacked") for row in pairs) == (2 if warned else 0)
+    lines = limitations.build(results).blocks[0].items
+    assert [line for line in lines if "these fusions are optimistic" in line] == (
+        [caption("limit_stacked", models="Late")] if warned else []
+    )
 
 
 def test_share_of_the_way() -> None:

@@ -215,6 +215,8 @@ def _fill(value: Any, schema: Mapping[str, Any]) -> Any:
     """Fill defaults from a schema, also inside objects that the configuration leaves out."""
     if not isinstance(value, dict):
         return value
+    if "if" in schema and jsonschema.Draft202012Validator(schema["if"]).is_valid(value):
+        value = _fill(value, schema["then"])
     for name, rule in schema.get("properties", {}).items():
         if name not in value and "default" in rule:
             value[name] = copy.deepcopy(rule["default"])

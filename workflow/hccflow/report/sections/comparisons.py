@@ -7,6 +7,7 @@ from typing import Any
 from hccflow.report.page import Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import DIFFERENCE, level
+from hccflow.report.sections.stacking import caution
 from hccflow.report.sections.twins import comparison
 from hccflow.report.words import caption, estimate, missing, p_cell
 
@@ -21,14 +22,15 @@ def build(results: Results) -> Section:
     for (endpoint, cohort), part in groups(table, ["endpoint", "cohort"]):
         rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {results.label('endpoints', endpoint)}")], heading=True))
         for record in records(part):
-            pair = {record["model"], record["comparator"]} == {primary["model"], primary.get("comparator")}
-            is_primary = pair and cohort == primary["cohort"] and endpoint == primary["endpoint"]
+            asked = {record["model"], record["comparator"]} == {primary["model"], primary.get("comparator")}
+            is_primary = asked and cohort == primary["cohort"] and endpoint == primary["endpoint"]
             is_primary = is_primary and record["metric"] == DIFFERENCE[primary["metric"]]
-            names = " vs ".join(results.label("models", record[k]) for k in ("model", "comparator"))
+            pair = [record[k] for k in ("model", "comparator")]
+            names = " vs ".join(results.label("models", model) for model in pair)
             rows.append(
                 Row(
                     [
-                        Cell(names, strong=is_primary),
+                        Cell(names, caution(results, cohort, *pair), strong=is_primary),
                         Cell("AUC" if record["metric"] == "auc_difference" else "Harrell's C"),
                         Cell("" if missing(record["n"]) else f"{int(record['n'])}"),
                         estimate(record),

@@ -6,6 +6,7 @@ from hccflow.metrics.samplesize import ENOUGH_EVENTS
 from hccflow.report.page import Block, Callout, Points, Section
 from hccflow.report.results import Results
 from hccflow.report.sections.endpoints import blinding
+from hccflow.report.sections.stacking import stacked
 from hccflow.report.words import caption, missing, number, plural
 
 #: Events per candidate predictor below which a model is called at risk of overfitting.
@@ -14,7 +15,7 @@ EVENTS_PER_CANDIDATE = 10
 
 def build(results: Results) -> Section:
     """Section with the limits that the tables show, then those that the authors know."""
-    limits = (_small_cohorts, _candidates, _blinding, _empty_numbers, _failed)
+    limits = (_small_cohorts, _candidates, _stacked, _blinding, _empty_numbers, _failed)
     found = [line for lines in limits for line in lines(results)]
     known = list((results.settings.get("report") or {}).get("known_limits", []))
     blocks: list[Block] = [Points([*found, *known])] if found or known else []
@@ -81,6 +82,11 @@ def _blinding(results: Results) -> list[str]:
         if names := [results.label("endpoints", name) for name, value in said.items() if value is answer]:
             lines.append(caption(key, endpoints="; ".join(names)))
     return lines
+
+
+def _stacked(results: Results) -> list[str]:
+    names = ", ".join(results.label("models", model) for model in stacked(results))
+    return [caption("limit_stacked", models=names)] if names else []
 
 
 def _empty_numbers(results: Results) -> list[str]:

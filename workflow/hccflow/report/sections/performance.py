@@ -13,6 +13,7 @@ from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.images import is_wide, svg_uri
 from hccflow.report.sections.pooled import pooled_blocks
+from hccflow.report.sections.stacking import caution
 from hccflow.report.sections.truth import best
 from hccflow.report.words import caption, count_cell, estimate, has_caption, missing
 
@@ -95,7 +96,8 @@ def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, st
             found = results.one("auc", **where)
             cells = [estimate(results.one(metric, **where)) for metric in measures]
             cells += [_counts(results, where)] * counted
-            rows.append(Row([Cell(results.label("models", model)), count_cell(found), *cells]))
+            name_cell = Cell(results.label("models", model), caution(results, cohort, model))
+            rows.append(Row([name_cell, count_cell(found), *cells]))
             again = {metric: results.one(metric, group="recalibrated", **where) for metric in measures}
             if any(row is not None and not missing(row["value"]) for row in again.values()):
                 cells = [

@@ -8,6 +8,7 @@ from typing import Any
 from hccflow.report.page import Cell, Row, Table
 from hccflow.report.results import Results
 from hccflow.report.sections.headline import level
+from hccflow.report.sections.stacking import caution
 from hccflow.report.words import caption, count_cell, estimate, p_cell
 
 Spec = Mapping[str, Any]
@@ -53,7 +54,9 @@ def comparison(results: Results, name: str, pairs: Sequence[tuple[str, str]], fi
             where = {"cohort": cohort, "endpoint": endpoint}
             gap = results.gap("auc_difference", model=one, comparator=two, **where)
             values = [estimate(results.one("auc", model=model, **where)) for model in (one, two)]
-            who = f"{results.cohort_name(cohort)} ({results.role_word(cohort)})"
-            rows.append(Row([Cell(who), count_cell(gap), *values, estimate(gap), p_cell(gap)]))
+            name_cell = Cell(
+                f"{results.cohort_name(cohort)} ({results.role_word(cohort)})", caution(results, cohort, one, two)
+            )
+            rows.append(Row([name_cell, count_cell(gap), *values, estimate(gap), p_cell(gap)]))
     columns = ["Cohort", "n / events", first, second, f"{first} minus {second}", "p"]
     return Table(name, caption(name, level=level(results)), columns, rows, ["validate/*/metrics.tsv"])
