@@ -309,6 +309,19 @@ def test_limits_count_events_per_candidate(tree: tuple[Path, dict[str, Any]]) ->
     assert "A limit <b>with</b> markup" in text
 
 
+def test_the_size_that_a_model_needs_stands_beside_the_one_it_had(own: tuple[Path, dict[str, Any]]) -> None:
+    own[1]["models"]["size"]["kind"] = "network"
+    own[1]["models"]["size"]["network"] = {"crop": "tumour", "architecture": "resnet", "seeds": 1}
+    table = next(b for b in section(*own, "models").blocks if isinstance(b, Table) and b.name == "models")
+    place = table.columns.index("Needed, n")
+    assert [row.cells[place - 1].text for row in table.rows] == ["37 / 17"] * 3
+    share = 17 / 37
+    r2 = 0.15 * (1 - (share**share * (1 - share) ** (1 - share)) ** 2)
+    sizes = {k: math.ceil(k / (-0.1 * math.log(1 - r2 / 0.9))) for k in (4, 30)}  # shrinkage decides with this many
+    assert [row.cells[place].text for row in table.rows] == ["–", *(f"{max(n, 382):,}" for n in sizes.values())]
+    assert "only the candidate predictors of a table" in table.rows[0].cells[place].note
+
+
 @pytest.mark.parametrize("kind", ["network", "fusion", "choice"])
 def test_images_scores_and_models_are_no_candidate_predictors(own: tuple[Path, dict[str, Any]], kind: str) -> None:
     own[1]["models"]["radiomics"]["kind"] = kind

@@ -2,8 +2,9 @@
 
 References
 ----------
-Riley RD et al. Stat Med 2019;38:1276-1296 (development). Riley RD et al. Stat Med 2021;40:4230-4251 (validation).
-Newcombe RG. Stat Med 2006;25:559-573 (variance of AUC). Collins GS et al. Stat Med 2016;35:214-226 (100 events).
+Riley RD et al. Stat Med 2019;38:1276-1296 (development). Riley RD et al. BMJ 2020;368:m441 (what R2 to take).
+Riley RD et al. Stat Med 2021;40:4230-4251 (validation). Newcombe RG. Stat Med 2006;25:559-573 (variance of AUC).
+Collins GS et al. Stat Med 2016;35:214-226 (100 events).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from scipy.stats import norm
 ENOUGH_EVENTS = 100
 #: Width of the interval of AUC at which an external validation aims (Riley 2021).
 TARGET_WIDTH = 0.1
+#: Share of the largest Cox-Snell R2 that a model is taken to reach where nothing better is known (Riley 2020).
+USUAL_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Development:
     n_prevalence: int
     n: int
     events_per_parameter: float
+
+
+def max_r2(prevalence: float) -> float:
+    """Largest Cox-Snell R2 that any model of a binary outcome can reach."""
+    return 1 - (prevalence**prevalence * (1 - prevalence) ** (1 - prevalence)) ** 2
 
 
 def development_size(r2: float, parameters: int, prevalence: float, *, shrinkage: float = 0.9) -> Development:
@@ -47,15 +55,15 @@ def development_size(r2: float, parameters: int, prevalence: float, *, shrinkage
     shrinkage : float
         Largest tolerated shrinkage of the coefficients.
     """
-    max_r2 = 1 - (prevalence**prevalence * (1 - prevalence) ** (1 - prevalence)) ** 2
+    largest = max_r2(prevalence)
 
     def size(target: float) -> int:
         return math.ceil(parameters / ((target - 1) * math.log(1 - r2 / target)))
 
-    needed = r2 / (r2 + 0.05 * max_r2)
+    needed = r2 / (r2 + 0.05 * largest)
     sizes = (size(shrinkage), size(needed), math.ceil((1.96 / 0.05) ** 2 * prevalence * (1 - prevalence)))
     n = max(sizes)
-    return Development(max_r2, sizes[0], needed, sizes[1], sizes[2], n, n * prevalence / parameters)
+    return Development(largest, sizes[0], needed, sizes[1], sizes[2], n, n * prevalence / parameters)
 
 
 def auc_error(auc: float, n: float, prevalence: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from hccflow.metrics.samplesize import USUAL_SHARE, development_size, max_r2
 from hccflow.report.page import DASH, Block, Cell, Row, Section, Table
 from hccflow.report.results import Results
 from hccflow.report.sections.odds import odds_blocks
@@ -47,6 +48,7 @@ def build(results: Results) -> Section:
                     _threshold(freeze),
                     _count(fits),
                     _training(freeze),
+                    _needed(spec, freeze, selection),
                     _kept(selection),
                 ]
             )
@@ -59,11 +61,12 @@ def build(results: Results) -> Section:
         "Operating point",
         "Fits",
         "Trained on, n / events",
+        "Needed, n",
         "Predictors kept",
     ]
     table = Table(
         "models",
-        caption("models", folds=results.settings.get("split", {}).get("folds", DASH)),
+        caption("models", share=f"{USUAL_SHARE:.0%}", folds=results.settings.get("split", {}).get("folds", DASH)),
         columns,
         rows,
         ["train/*/fits.tsv", "train/*/selection.tsv", "train/*/freeze.json"],
@@ -133,6 +136,16 @@ def _training(freeze: Mapping[str, Any] | None) -> Cell:
     if freeze is None:
         return Cell(DASH, "no freeze.json in this run")
     return Cell(f"{freeze['training']['n']} / {freeze['training']['n_events']}")
+
+
+def _needed(spec: Mapping[str, Any], freeze: Mapping[str, Any] | None, selection: pd.DataFrame | None) -> Cell:
+    """Smallest development study by Riley's criteria for as many candidate predictors."""
+    if spec["kind"] != "tabular":
+        return Cell(DASH, "only the candidate predictors of a table can be counted")
+    if freeze is None or selection is None:
+        return Cell(DASH, "no freeze.json or selection.tsv in this run")
+    prevalence = freeze["training"]["n_events"] / freeze["training"]["n"]
+    return Cell(f"{development_size(USUAL_SHARE * max_r2(prevalence), len(selection), prevalence).n:,}")
 
 
 def _kept(selection: pd.DataFrame | None) -> Cell:
