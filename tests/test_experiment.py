@@ -251,6 +251,9 @@ def test_a_choice_is_frozen_with_the_files_of_its_candidate_and_scores_like_it(
     theirs = predict(open_frozen(study["folder"] / chosen), "ext", CohortRole.EXTERNAL, new)
     assert ours["y_prob"].tolist() == theirs["y_prob"].tolist()
     assert set(best.facts["candidates"]) == set(ENTRIES)
+    own = open_frozen(study["folder"] / chosen).facts
+    assert best.facts["survival_cut"] == own["survival_cut"], "on the scale of the model that is frozen"
+    assert best.facts["threshold"] == own["threshold"]
 
 
 def test_a_choice_is_made_by_the_code_that_chooses(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_is_in_the_optimiser(
 
 def test_a_batch_can_be_overfitted() -> None:
     rows = blobs(8, 1)
-    trained = fit(rows, epochs=40, augment="none", dropout=0.0, learning_rate=0.02)
+    trained = fit(rows, epochs=60, augment="none", dropout=0.0, learning_rate=0.02)
     out = loop.outputs_of(trained.network, rows, 8)
     assert ((out["response"] > 0).float() == rows.labels["response"]).all()
     assert float(response_loss(out["response"], rows.labels["response"])) < 0.05

@@ -104,14 +104,15 @@ def train_network(
     rows : Rows
         Training rows.
     stop : Rows or None
-        Rows that decide when to stop: the state after the epoch with the smallest loss of the heads on them is kept,
-        and training ends when `patience` epochs were no better. The loss is the sum over the endpoints with the weights
-        of the configuration, also where weights are learnt, as a mean of the last `SMOOTH` epochs; of a Cox head it is
-        the partial likelihood within these rows. None: train `epochs`.
+        Rows that decide when to stop: the state after the epoch with the smallest loss on them is kept, and training
+        ends when `patience` epochs were no better. The loss is the sum over all tasks, the segmentation too, with the
+        weights of the configuration, also where weights are learnt, as a mean of the last `SMOOTH` epochs; of a Cox
+        head it is the partial likelihood within these rows. None: train `epochs`.
     seed : int
         Names initial weights, order of rows, augmentation and dropout.
     epochs : int, optional
-        Epochs to train, on the schedule of ``spec["epochs"]``.
+        Epochs to train instead of ``spec["epochs"]``; the schedule of the learning rate ends with them, at 0, since no
+        row is left to find the epoch after which a network at a high rate happened to be good.
     checkpoint : Path, optional
         File for the state after each epoch; taken up when it is there.
     where : str
@@ -142,7 +143,7 @@ def train_network(
     while len(history) < last and not _done(history, spec["patience"]):
         epoch = len(history)
         losses = _epoch(
-            network, task, optimiser, rows, memories, spec, np.random.SeedSequence([seed, epoch]), epoch, where
+            network, task, optimiser, rows, memories, spec, np.random.SeedSequence([seed, epoch]), epoch, last, where
         )
         row: dict[str, Any] = {"epoch": epoch + 1, **{f"train_{name}": value for name, value in losses.items()}}
         if tasks.learnt:
@@ -150,7 +151,7 @@ def train_network(
         if stop is not None:
             found = judge(network, task, stop, spec["batch_size"])
             row |= {f"stop_{name}": value for name, value in found.items()}
-            row["stop_loss"] = sum(head.weight * found[name] for name, head in tasks.heads.items())
+            row["stop_loss"] = sum(weight * found[name] for name, weight in tasks.weights.items())
         history.append(row)
         if stop is not None and best_epoch(history) == epoch + 1:
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
@@ -161,17 +162,16 @@ def train_network(
     return Trained(network.eval(), best_epoch(history) if stop is not None else len(history), history)
 
 
-def learning_rate(spec: Mapping[str, Any], step: int, per_epoch: int) -> float:
+def learning_rate(peak: float, step: int, steps: int) -> float:
     """Linear warm-up over the first tenth of all steps, then a cosine to 0."""
-    total = spec["epochs"] * per_epoch
-    warm = max(1, round(WARM_UP * total))
+    warm = max(1, round(WARM_UP * steps))
     if step < warm:
-        return spec["learning_rate"] * (step + 1) / warm
-    return spec["learning_rate"] * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
-    """Epoch with the smallest smoothed loss of the heads on the stopping rows, the first of equal ones; from 1."""
+    """Epoch with the smallest smoothed loss of the tasks on the stopping rows, the first of equal ones; from 1."""
     losses = np.array([row["stop_loss"] for row in history])
     smooth = [losses[max(0, i + 1 - SMOOTH) : i + 1].mean() for i in range(len(losses))]
     return int(np.argmin(smooth)) + 1
@@ -199,6 +199,7 @@ def _epoch(
     spec: Mapping[str, Any],
     stream: np.random.SeedSequence,
     epoch: int,
+    epochs: int,
     where: str,
 ) -> dict[str, float]:
     rng = np.random.default_rng(stream)
@@ -208,7 +209,7 @@ def _epoch(
     sums: dict[str, float] = {}
     for number, places in enumerate(parts):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(spec, epoch * len(parts) + number, len(parts))
+            group["lr"] = learning_rate(spec["learning_rate"], epoch * len(parts) + number, epochs * len(parts))
         batch = rows.take(places)
         images, masks = vary(batch.images, batch.masks, spec, rng)
         with autocast(images.device):

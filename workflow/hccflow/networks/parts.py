@@ -67,7 +67,12 @@ class Decoder(nn.Module):
         super().__init__()
         pairs = list(zip(widths[::-1][:-1], widths[::-1][1:], strict=True))
         self.up = nn.ModuleList(UpSample(dims, deep, fine, scale_factor=2, mode="deconv") for deep, fine in pairs)
-        self.merge = nn.ModuleList(Convolution(dims, 2 * fine, fine, **BLOCK) for _, fine in pairs)
+        # The last block ends in its norm: behind an activation a class that happened to switch every channel off could
+        # have no larger logit than the bias, whatever the others learn.
+        ends = [BLOCK] * (len(pairs) - 1) + [{**BLOCK, "act": None}]
+        self.merge = nn.ModuleList(
+            Convolution(dims, 2 * fine, fine, **end) for (_, fine), end in zip(pairs, ends, strict=True)
+        )
         self.last = Conv[Conv.CONV, dims](widths[0], classes, kernel_size=1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hccflow.freeze import SCORES
 from hccflow.metrics.auc import placements
 from hccflow.models.fold import Fold
 from hccflow.models.fusion import probability_table
 from hccflow.models.tabular import TINY
 from hccflow.provenance import code_digest
+from hccflow.tables import read_table
 from hccflow.train.stacking import learn_from_scores
-from hccflow.train.training import Training, conclude
+from hccflow.train.training import Training, conclude, placed
 
 LIBRARIES = ("numpy", "pandas", "scipy")
 
@@ -73,8 +75,9 @@ def train_choice(
     """Choose among the frozen models of a sweep.
 
     For each fold the choice is made on the out-of-fold scores of the other folds, and the fold's rows get the scores of
-    what was chosen there: no row is judged by a candidate that was chosen for its success on that row. Cut-offs and all
-    later judgement use these scores. What is frozen is the candidate chosen on all out-of-fold scores.
+    what was chosen there: no row is judged by a candidate that was chosen for its success on that row. All later
+    judgement uses these scores. What is frozen is the candidate chosen on all out-of-fold scores, with cut-offs from
+    its own out-of-fold scores: those of another candidate may lie on another scale.
 
     Parameters
     ----------
@@ -113,4 +116,5 @@ def train_choice(
         name, settings, split, learnt.rows, learnt.judged,
         Copied(folders[final.name] / "model"), learnt.final_fold, selection,
         code=code_digest("choose"), libraries=LIBRARIES, more=more,
+        deciding=placed(read_table(folders[final.name] / SCORES, "predictions"), learnt.rows),
     )  # fmt: skip

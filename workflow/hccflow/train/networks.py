@@ -27,7 +27,7 @@ from hccflow.networks.overlap import segmentation_dice
 from hccflow.networks.pretrained import origin
 from hccflow.provenance import code_digest, digest_of
 from hccflow.tables import read_table, write_table, write_text
-from hccflow.train.training import Training, conclude, development, judge
+from hccflow.train.training import Training, conclude, development, judge, placed
 
 log = logging.getLogger(__name__)
 #: Dice of the networks' own segmentation, in the folder of a fold.
@@ -139,9 +139,7 @@ def train_network(
         raise TableError(
             "the folds are not those of the split", where="--folds", expected=sorted(wanted), found=sorted(there)
         )
-    scores = pd.concat([read_table(folder / "predictions.tsv") for folder in folds], ignore_index=True)
-    keyed = pd.Series(np.arange(len(rows.rows)), index=pd.MultiIndex.from_frame(rows.rows[KEYS]))
-    scores["place"] = keyed.reindex(pd.MultiIndex.from_frame(scores[KEYS])).to_numpy()
+    scores = placed(pd.concat([read_table(folder / "predictions.tsv") for folder in folds], ignore_index=True), rows)
     for folder in folds:
         rows.log.extend(_records(folder / "fits.tsv"))
 

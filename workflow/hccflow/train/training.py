@@ -143,6 +143,12 @@ def judge(rows: Development, fold: Fold, places: np.ndarray, scores: Mapping[str
     return pd.concat(parts, ignore_index=True)
 
 
+def placed(scores: pd.DataFrame, rows: Development) -> pd.DataFrame:
+    """Scores that were read from a file, with the places of their rows, as `judge` gives them."""
+    places = pd.Series(np.arange(len(rows.rows)), index=pd.MultiIndex.from_frame(rows.rows[KEYS]))
+    return scores.assign(place=places.reindex(pd.MultiIndex.from_frame(scores[KEYS])).to_numpy())
+
+
 def conclude(
     name: str,
     settings: Mapping[str, Any],
@@ -156,6 +162,7 @@ def conclude(
     code: str,
     libraries: Sequence[str],
     more: Mapping[str, Any] | None = None,
+    deciding: pd.DataFrame | None = None,
 ) -> Training:
     """Learn the cut-offs from the out-of-fold scores and put together what is frozen, for a model of any kind.
 
@@ -176,9 +183,13 @@ def conclude(
         Distributions whose versions are frozen.
     more : mapping, optional
         Facts of this kind of model.
+    deciding : pandas.DataFrame, optional
+        Scores, like `scores`, from which the cut-offs are learnt: those of the model that is frozen, where the rows are
+        judged by others too.
     """
     spec = settings["models"][name]
-    cuts = {endpoint: _cuts(endpoint, settings, spec, rows, scores, final_fold) for endpoint in rows.targets}
+    known = scores if deciding is None else deciding
+    cuts = {endpoint: _cuts(endpoint, settings, spec, rows, known, final_fold) for endpoint in rows.targets}
     threshold, cut, own = cuts[spec["endpoint"]]
     facts = {
         "study": settings["study"], "model": name, "kind": spec["kind"], "endpoint": spec["endpoint"],
