@@ -16,19 +16,19 @@ import SimpleITK as sitk
 import yaml
 
 from hccflow.ids import assign_batch
-from mockstudy import ROOT
+from workspace import copy_repository
 
 BIN = Path(sys.executable).parent
 #: Name: letter of the subjects, number of subjects, number of batches, role.
 COHORTS = {"one": ("D", 24, 3, "development"), "two": ("E", 12, 2, "external")}
 KEPT = (
     "Snakefile",
-    "workflow",
-    "profiles/default",
-    "envs",
+    "workflow/",
+    "profiles/default/",
+    "envs/",
     "requirements.lock",
     ".dvc/config",
-    ".dvc/plots",
+    ".dvc/plots/",
     ".dvc/.gitignore",
     ".dvcignore",
 )
@@ -93,13 +93,7 @@ class SmallStudy:
     @classmethod
     def copy(cls, folder: Path) -> SmallStudy:
         """Copy what a study needs of the repository, without any study."""
-        for name in KEPT:
-            source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            copy(
-                source, folder / name, **({"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {})
-            )
+        copy_repository(folder, lambda name: name.startswith(KEPT))
         (folder / ".gitignore").write_text("/.snakemake/\n/.hccflow/\n/logs/\n/ledger/\n__pycache__/\n")
         return cls(folder)
 

@@ -16,8 +16,9 @@ from hccflow.lesions import is_read
 from hccflow.phantom.shapes import SHAPES
 from hccflow.study import load_study
 from hccflow.tables import read_table
+from mockstudy import ROOT
+from workspace import Workspace
 
-ROOT = Path(__file__).resolve().parents[1]
 #: Stages that a design must have besides those that every study has.
 STAGES = {
     "yu2025": {"train_network", "relate"},
@@ -36,13 +37,15 @@ def config_of(name: str) -> dict[str, Any]:
     return yaml.safe_load(text_of(name))
 
 
-def snakemake(*arguments: str, cwd: Path = ROOT) -> str:
+def plan_of(configuration: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "HCCFLOW_DATA"}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-3000:]
-    return output
+    command = [
+        sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--configfile", configuration, "--dry-run",
+        "--forceall", "--quiet", "rules",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -80,7 +83,7 @@ def test_every_study_has_the_guards_of_the_weaknesses_that_its_paper_shows(name:
 
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_the_plan_of_the_study_can_be_made(name: str) -> None:
-    plan = snakemake("--configfile", f"studies/{name}.yaml", "--dry-run", "--forceall", "--quiet", "rules")
+    plan = plan_of(f"studies/{name}.yaml")
     jobs = dict(re.findall(r"^(\w+)\s+(\d+)$", plan, flags=re.M))
     assert jobs.keys() >= {"convert", "enrol", "split", "extract", "train", "predict", "validate", "report"}
     assert jobs.keys() >= STAGES[name]
@@ -89,16 +92,8 @@ def test_the_plan_of_the_study_can_be_made(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_the_study_runs_from_its_configuration_to_its_report(name: str, tmp_path: Path) -> None:
-    for part in ("Snakefile", "workflow", "studies", "profiles"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    (tmp_path / "data").mkdir()
-    for cohort in config_of(name)["cohorts"]:
-        folder = tmp_path / "data" / cohort
-        folder.mkdir()
-        for table in (ROOT / "data" / cohort).iterdir():
-            if table.is_file():
-                (folder / table.name).symlink_to(table)
-    snakemake("--configfile", f"studies/{name}.yaml", "--quiet", "rules", cwd=tmp_path)
+    workspace = Workspace(tmp_path, *config_of(name)["cohorts"])
+    workspace.snakemake("--configfile", f"studies/{name}.yaml", "--quiet", "rules")
     results = tmp_path / "results" / name
     assert (results / "report" / "report.html").stat().st_size > 100_000
     primary = config_of(name)["primary"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,25 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mockstudy import ROOT, default_config
+from mockstudy import default_config
+from workspace import Workspace
 
 
-class Checkout:
+class Checkout(Workspace):
     """A copy of the repository with the micro phantom in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        names = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
-        for name in names:
-            if (ROOT / name).is_file() and not name.startswith("data/"):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
+        super().__init__(folder)
         config = default_config()
         config["split"]["folds"] = 2
         config["validate"]["bootstrap"] = 200
@@ -52,29 +41,9 @@ class Checkout:
         self.run(sys.executable, "-m", "hccflow", "phantom", "--preset", "micro", "--out", "data")
 
     @property
-    def environment(self) -> dict[str, str]:
-        """Environment of a command: this interpreter first, no data folder of somebody else, modules compiled once."""
-        others = ("HCCFLOW_", "SNAKEMAKE_", "PYTHONDONTWRITEBYTECODE")
-        env = {key: value for key, value in os.environ.items() if not key.startswith(others)}
-        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-        env["PYTHONPATH"] = str(self.folder / "workflow")
-        return env
-
-    @property
     def results(self) -> Path:
         """Results of the study."""
         return self.folder / "results" / "phantom"
-
-    def run(self, *command: str, check: bool = True) -> str:
-        """Run a command in the checkout and return what it printed."""
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        output = done.stdout + done.stderr
-        assert not check or done.returncode == 0, output[-6000:]
-        return output
-
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
-        """Run snakemake in the checkout on two cores."""
-        return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments, check=check)
 
     def snakemake_killed_after(self, seconds: float) -> bool:
         """Start snakemake and kill it with all its jobs after a while, as a power cut would; whether it still ran."""
