@@ -53,10 +53,30 @@ def test_the_configuration_is_whole_and_says_where_its_values_come_from(name: st
     study = load_study(config_of(name), ROOT)
     assert study.name == name
     assert {cohort.card["source"]["kind"] for cohort in study.cohorts.values()} == {"phantom"}
-    text = text_of(name)
-    for word in ("text", "inferred", "ours"):
-        assert re.search(rf"# .*\b{word}\b", text), f"no value of {name} says {word}"
     assert (ROOT / "docs" / "studies" / f"{name}.md").is_file()
+    text = text_of(name)
+    assert not unmarked(text), "every value of the design says where it comes from"
+    forgotten = re.sub(r"(modality: \w+).*", r"\1", text)
+    assert [line.split(":")[0] for line in unmarked(forgotten)] == ["modality"], "one without a mark is found"
+
+
+#: What names the study and its report, and describes no design.
+NAMES = {"study", "title", "summary", "data", "report"}
+
+
+def unmarked(text: str) -> list[str]:
+    """Lines of values that bear no mark of their source, neither themselves nor by a key above them."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    depths = [len(line) - len(line.lstrip()) for line in lines]
+    above: list[tuple[int, bool]] = []
+    found, section = [], ""
+    for line, depth, following in zip(lines, depths, [*depths[1:], 0], strict=True):
+        section = line.split(":")[0] if depth == 0 else section
+        own = re.search(r"\s# (text|sibling|inferred|ours)\b", line) is not None
+        above = [*((place, marked) for place, marked in above if place < depth), (depth, own)]
+        if section not in NAMES and following <= depth and not any(marked for _, marked in above):
+            found.append(line.strip())
+    return found
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -74,8 +94,10 @@ def test_every_study_has_the_guards_of_the_weaknesses_that_its_paper_shows(name:
     if config["survive"]["endpoints"]:
         assert config["survive"]["tau_days"], "restricted means, where hazards are not proportional"
     networks = [model["network"] for model in config["models"].values() if model["kind"] == "network"]
-    for network in networks:
-        assert network["seeds"] > 1 or "real data take 3 to 5" in text_of(name), "several seeds, or why not"
+    said = re.findall(r"^ +seeds: (\d+) *(# .*)?$", text_of(name), flags=re.M)
+    assert {int(number) for number, _ in said} == {network["seeds"] for network in networks}
+    for number, words in said:
+        assert int(number) > 1 or "ours: real data take 3 to 5" in words, "one seed is for two cores, and says so"
     tasks = [network["tasks"] for network in networks if len(network.get("tasks", {})) > 1]
     alone = any(len(network.get("tasks", {})) == 1 for network in networks)
     assert not tasks or alone or any("tasks" in sweep["auto"] for sweep in sweeps), "what does a second task give?"
