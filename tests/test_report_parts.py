@@ -21,6 +21,7 @@ from hccflow.report.results import Results
 from hccflow.report.sections import (
     baseline,
     comparisons,
+    headline,
     images,
     leakage,
     limitations,
@@ -49,6 +50,59 @@ def test_information_is_stated_only_for_just_these_variables() -> None:
         **dict.fromkeys(found["models"], "imaging"), "size": "size", "clinical": "clinical", "both": "all",
         "one": "", "none": "", "shape": "", "deep": "imaging", "late": "all",
     }  # fmt: skip
+
+
+def judged_tree(root: Path, *, test_part: bool) -> Results:
+    """A development cohort judged out of fold, with or without frozen scores of a test part, as the primary one."""
+    found = report_tree.settings()
+    found["primary"] |= {"cohort": "phantom-dev", "model": "radiomics", "comparator": "clinical"}
+    rows = []
+    parts = {"kind=oof": 0.0, "kind=frozen": 0.1, "": 0.05} if test_part else {"": 0.0}
+    for group, more in parts.items():
+        where = {"study": "phantom", "endpoint": "response", "cohort": "phantom-dev", "group": group}
+        n = {"n": 20 if group == "kind=frozen" else 40, "n_events": 9}
+        inside = group == ("kind=oof" if test_part else "")
+        for model, value in (("radiomics", 0.71), ("clinical", 0.61)):
+            value += more
+            rows.append(Estimate(value, value - 0.1, value + 0.1, "DeLong", **n).row("auc", model=model, **where))
+            rows.append(Estimate(0.2, **n).row("brier", model=model, **where))
+            rows.append(Estimate(0.5 + more, 0.3, 0.7, "bootstrap", **n).row("f1", at=0.4, model=model, **where))
+            if inside:
+                within = Estimate(value + 0.03, value - 0.1, value + 0.1, "DeLong within strata", **n)
+                rows.append(within.row("auc_within_folds", model=model, **where))
+        gap = Estimate(0.1 + more, -0.1, 0.3, "DeLong", p=0.3, **n)
+        pair = {"model": "radiomics", "comparator": "clinical", **where}
+        rows += [gap.row("auc_difference", **pair), gap.row("auc_difference_holm", **pair)]
+        if inside:
+            gap = Estimate(0.13, -0.1, 0.3, "DeLong, paired, within strata", p=0.2, **n)
+            rows += [gap.row(f"auc_difference_within_folds{end}", **pair) for end in ("", "_holm")]
+    write_table(metrics_table(rows), root / "validate/phantom-dev/metrics.tsv")
+    write_table(pd.DataFrame({"subject": ["a"]}), root / "enrol/phantom-dev/subjects.tsv")
+    return Results(root, found)
+
+
+@pytest.mark.parametrize("test_part", [False, True])
+def test_out_of_fold_scores_are_told_within_folds_and_a_test_part_by_itself(tmp_path: Path, test_part: bool) -> None:
+    results = judged_tree(tmp_path, test_part=test_part)
+    own, gap = headline._performance(results, "radiomics"), headline.difference(results)
+    sentence = headline._sentence(results, own, headline._performance(results, "clinical"), gap)
+    assert "the AUC within folds of Radiomics" in sentence and "was 0.74" in sentence and "+0.13" in sentence
+    assert ("the out-of-fold part of" in sentence) == test_part
+    table = performance._table(results, "response", "performance", performance.DISCRIMINATION)
+    mine = [[c.text for c in r.cells] for r in table.rows if not r.heading]
+    names, where = [row[0] for row in mine], [table.columns.index(c) for c in ("AUC within folds", "AUC", "F1")]
+    first = next(row for row in mine if row[0].startswith("Radiomics"))
+    assert [first[k].split(" ")[0] for k in where] == ["0.74", "0.71", "0.50"]
+    assert (performance.INTERNAL in names) == test_part
+    assert ("out of fold" in table.rows[0].cells[0].text) == test_part
+    compared = comparisons.build(results).blocks[0]
+    assert isinstance(compared, Table)
+    told = {r.cells[1].text: (r.cells[3].text[:4], r.cells[6].text) for r in compared.rows if not r.heading}
+    expected = {"AUC within folds": ("0.13", "primary")}
+    if test_part:
+        expected["AUC, internal validation"] = ("0.20", "exploratory")
+        assert mine[mine.index(first) + 1][where[1]].startswith("0.81")
+    assert told == expected, "no row of both kinds together"
 
 
 def test_a_choice_may_use_what_the_base_of_its_sweep_may() -> None:

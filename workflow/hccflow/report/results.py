@@ -19,6 +19,10 @@ from hccflow.tables import read_table
 REQUIRED = ("study", "seed", "title", "cohorts", "columns", "endpoints", "models", "primary")
 #: What tells the rows of the metrics table apart, besides `at` and `repeat`.
 KEY = ["metric", "cohort", "endpoint", "model", "comparator", "group"]
+#: What a metric among subjects of one fold adds to the name of the pooled one.
+WITHIN = "_within_folds"
+#: Kinds of scores that a cohort may have both of, as `group` names them.
+OOF, FROZEN = "kind=oof", "kind=frozen"
 ROLE_WORDS = {"development": "development", "external": "external", "followup": "follow-up"}
 
 
@@ -163,9 +167,41 @@ class Results:
         """Return the one row of a metric, of the whole cohort unless `group` is given; None when there is none."""
         return self._by_key.get((metric, cohort, endpoint, model, comparator, group))
 
-    def gap(self, metric: str, *, cohort: str, endpoint: str, model: str, comparator: str) -> dict[str, Any] | None:
+    @cached_property
+    def _mixed(self) -> set[tuple[str, str]]:
+        rows = self.rows(["auc", "c_harrell"], group=OOF)
+        return set(zip(rows["cohort"], rows["endpoint"], strict=True))
+
+    def mixed(self, cohort: str, endpoint: str) -> bool:
+        """Whether a cohort has out-of-fold and frozen scores, which validate and survive then tell apart."""
+        return (cohort, endpoint) in self._mixed
+
+    def part(self, cohort: str, endpoint: str) -> str:
+        """Group of the rows that stand for a cohort: of a development cohort with a test part the out-of-fold one.
+
+        Its frozen part is another answer, the internal validation; of both together no model is judged.
+        """
+        return OOF if self.role(cohort) == CohortRole.DEVELOPMENT and self.mixed(cohort, endpoint) else ""
+
+    def judged(
+        self, metric: str, *, cohort: str, endpoint: str, model: str, comparator: str = ""
+    ) -> dict[str, Any] | None:
+        """Return the row of an AUC, of a C or of a difference of two AUCs by which the page judges a cohort.
+
+        Of a development cohort it is the row within folds, where there is one, of the cohort's `part`.
+        """
+        where = {"cohort": cohort, "endpoint": endpoint, "model": model, "group": self.part(cohort, endpoint)}
+        names = [metric + WITHIN, metric] if self.role(cohort) == CohortRole.DEVELOPMENT else [metric]
+        found = (
+            self.gap(name, comparator=comparator, **where) if comparator else self.one(name, **where) for name in names
+        )
+        return next((row for row in found if row is not None), None)
+
+    def gap(
+        self, metric: str, *, cohort: str, endpoint: str, model: str, comparator: str, group: str = ""
+    ) -> dict[str, Any] | None:
         """Return the row of a difference, model minus comparator, turned round when it was written the other way."""
-        where = {"cohort": cohort, "endpoint": endpoint}
+        where = {"cohort": cohort, "endpoint": endpoint, "group": group}
         row = self.one(metric, model=model, comparator=comparator, **where)
         if row is not None:
             return row

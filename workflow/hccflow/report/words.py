@@ -17,6 +17,7 @@ from hccflow.report.page import DASH, Cell
 ASSETS = Path(__file__).resolve().parents[2] / "report"
 #: Decimals of an estimate whose interval is narrow.
 MOST_DIGITS = 4
+NOT_COMPUTED = "not computed in this run"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -84,7 +85,7 @@ def interval(row: Mapping[str, Any], digits: int = 2) -> str:
     return f"{number(row['ci_low'], digits)} to {number(row['ci_high'], digits)}"
 
 
-def estimate(row: Mapping[str, Any] | None, digits: int = 2, *, absent: str = "not computed in this run") -> Cell:
+def estimate(row: Mapping[str, Any] | None, digits: int = 2, *, absent: str = NOT_COMPUTED) -> Cell:
     """Cell of a metrics row: ``0.78 (0.61 to 0.92)`` with what was said about it, or a dash with the reason."""
     if row is None:
         return Cell(DASH, absent)
@@ -98,7 +99,7 @@ def estimate(row: Mapping[str, Any] | None, digits: int = 2, *, absent: str = "n
     return Cell(f"{text} ({span})", note) if span else Cell(text, note)
 
 
-def p_cell(row: Mapping[str, Any] | None, *, absent: str = "not computed in this run") -> Cell:
+def p_cell(row: Mapping[str, Any] | None, *, absent: str = NOT_COMPUTED) -> Cell:
     """Cell of the p value of a metrics row, or a dash with the reason."""
     if row is None:
         return Cell(DASH, absent)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
+from hccflow.ids import CohortRole
 from hccflow.report.page import Block, Callout, Cell, Row, Section, Table
-from hccflow.report.results import Results, groups, records
-from hccflow.report.sections.headline import DIFFERENCE, level
+from hccflow.report.results import FROZEN, WITHIN, Results, groups, records
+from hccflow.report.sections.headline import DIFFERENCE, METRIC_WORDS, level
 from hccflow.report.sections.stacking import caution
 from hccflow.report.sections.twins import comparison
 from hccflow.report.words import caption, estimate, missing, p_cell
@@ -14,24 +17,26 @@ from hccflow.report.words import caption, estimate, missing, p_cell
 
 def build(results: Results) -> Section:
     """Section with the paired comparisons of models, adjusted by Holm within each cohort and endpoint."""
-    table = results.rows(list(DIFFERENCE.values()), group="")
+    table = results.rows([*DIFFERENCE.values(), DIFFERENCE["auc"] + WITHIN])
     if table.empty:
         return Section("comparisons", "Comparisons", [Callout("absent", "No comparison", caption("comparisons_none"))])
     primary = results.settings["primary"]
     rows: list[Row] = []
-    for (endpoint, cohort), part in groups(table, ["endpoint", "cohort"]):
+    for (endpoint, cohort), whole in groups(table, ["endpoint", "cohort"]):
+        part = _told(results, cohort, endpoint, whole)
         rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {results.label('endpoints', endpoint)}")], heading=True))
         for record in records(part):
             asked = {record["model"], record["comparator"]} == {primary["model"], primary.get("comparator")}
             is_primary = asked and cohort == primary["cohort"] and endpoint == primary["endpoint"]
-            is_primary = is_primary and record["metric"] == DIFFERENCE[primary["metric"]]
+            is_primary = is_primary and record["metric"].removesuffix(WITHIN) == DIFFERENCE[primary["metric"]]
+            is_primary = is_primary and record["group"] == results.part(cohort, endpoint)
             pair = [record[k] for k in ("model", "comparator")]
             names = " vs ".join(results.label("models", model) for model in pair)
             rows.append(
                 Row(
                     [
                         Cell(names, caution(results, cohort, *pair), strong=is_primary),
-                        Cell("AUC" if record["metric"] == "auc_difference" else "Harrell's C"),
+                        Cell(_measure(results, record)),
                         Cell("" if missing(record["n"]) else f"{int(record['n'])}"),
                         estimate(record),
                         p_cell(record),
@@ -55,6 +60,26 @@ def build(results: Results) -> Section:
     return Section("comparisons", "Comparisons", blocks)
 
 
+def _told(results: Results, cohort: str, endpoint: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are told of a cohort: in development those within folds, and those of the test part of the split."""
+    part = results.part(cohort, endpoint)
+    own = table[(table["group"] == part) | (table["metric"] == DIFFERENCE["c_harrell"])]
+    inside = own["metric"].str.endswith(WITHIN)
+    development = results.role(cohort) == CohortRole.DEVELOPMENT
+    told = own[inside if development and inside.any() else ~inside]
+    return pd.concat([told, table[table["group"] == FROZEN]]) if part else told
+
+
+def _measure(results: Results, record: dict[str, Any]) -> str:
+    """What is compared, and of which scores."""
+    name = next(name for name, metric in DIFFERENCE.items() if record["metric"].startswith(metric))
+    words = METRIC_WORDS[name] + (" within folds" if record["metric"].endswith(WITHIN) else "")
+    if record["group"] == FROZEN:
+        return f"{words}, internal validation"
+    mixed = results.mixed(record["cohort"], record["endpoint"]) and not record["group"]
+    return f"{words}, out-of-fold and frozen scores" if mixed else words
+
+
 def best_parts(results: Results) -> list[tuple[str, str]]:
     """Each fusion with its best input: the largest out-of-fold AUC, mean over development cohorts weighed by subjects.
 
@@ -65,7 +90,7 @@ def best_parts(results: Results) -> list[tuple[str, str]]:
         found = {}
         for part in spec["inputs"] if spec.get("kind") == "fusion" else ():
             where = {"endpoint": spec["endpoint"], "model": part}
-            rows = [results.one("auc", cohort=cohort, **where) for cohort in results.development]
+            rows = [results.judged("auc", cohort=cohort, **where) for cohort in results.development]
             known = [(float(row["value"]), float(row["n"])) for row in rows if row and not missing(row["value"])]
             if known:
                 found[part] = sum(value * n for value, n in known) / sum(n for _, n in known)
@@ -76,5 +101,5 @@ def best_parts(results: Results) -> list[tuple[str, str]]:
 
 def _holm(results: Results, record: dict[str, Any]) -> dict[str, Any] | None:
     """Row of the same comparison with the adjusted p."""
-    where = {key: record[key] for key in ("cohort", "endpoint", "model", "comparator")}
+    where = {key: record[key] for key in ("cohort", "endpoint", "model", "comparator", "group")}
     return results.one(f"{record['metric']}_holm", **where)

@@ -7,7 +7,7 @@ from typing import Any
 from hccflow.figures.report import ForestRow, forest
 from hccflow.metrics.samplesize import ENOUGH_EVENTS, TARGET_WIDTH
 from hccflow.report.page import Block, Callout, Facts, Figure, Section, Text
-from hccflow.report.results import Results
+from hccflow.report.results import OOF, WITHIN, Results
 from hccflow.report.words import caption, estimate, interval, missing, number, p_value, plural
 
 #: First word of the stamp that validate puts on a width.
@@ -41,14 +41,32 @@ def build(results: Results) -> Section:
 
 def _performance(results: Results, model: str) -> dict[str, Any] | None:
     p = results.settings["primary"]
-    return results.one(p["metric"], model=model, cohort=p["cohort"], endpoint=p["endpoint"])
+    find = results.judged if p["metric"] == "auc" else results.one
+    return find(p["metric"], model=model, cohort=p["cohort"], endpoint=p["endpoint"])
 
 
 def difference(results: Results) -> dict[str, Any] | None:
     """Row of the primary comparison as model minus comparator, turned round when it was written the other way."""
     p = results.settings["primary"]
     where = {"cohort": p["cohort"], "endpoint": p["endpoint"]}
-    return results.gap(DIFFERENCE[p["metric"]], model=p["model"], comparator=p["comparator"], **where)
+    find = results.judged if p["metric"] == "auc" else results.gap
+    return find(DIFFERENCE[p["metric"]], model=p["model"], comparator=p["comparator"], **where)
+
+
+def measured(row: dict[str, Any] | None, metric: str) -> str:
+    """Word of the primary metric, saying when it is within folds."""
+    inside = row is not None and row["metric"].endswith(WITHIN)
+    return METRIC_WORDS[metric] + (" within folds" if inside else "")
+
+
+def cohort_words(results: Results, row: dict[str, Any] | None) -> str:
+    """Name of the primary cohort, and of the part of it that a row is about."""
+    name = results.cohort_name(results.settings["primary"]["cohort"])
+    if row is None or not results.mixed(row["cohort"], row["endpoint"]):
+        return name
+    return (
+        f"the out-of-fold part of {name}" if row["group"] == OOF else f"{name}, out-of-fold and frozen scores together"
+    )
 
 
 def level(results: Results) -> str:
@@ -60,8 +78,8 @@ def _sentence(
     results: Results, own: dict[str, Any] | None, other: dict[str, Any] | None, gap: dict[str, Any] | None
 ) -> str:
     p = results.settings["primary"]
-    metric, model = METRIC_WORDS[p["metric"]], results.label("models", p["model"])
-    cohort, endpoint = results.cohort_name(p["cohort"]), results.label("endpoints", p["endpoint"])
+    metric, model = measured(own, p["metric"]), results.label("models", p["model"])
+    cohort, endpoint = cohort_words(results, own), results.label("endpoints", p["endpoint"])
     if own is None or missing(own["value"]):
         return (
             f"The primary result could not be computed: the {metric} of {model} for {endpoint} in {cohort} is "
@@ -114,6 +132,7 @@ def underpowered(results: Results, own: dict[str, Any] | None) -> str:
     cohort = results.cohort_name(p["cohort"])
     if p["metric"] == "auc":
         where = {"model": p["model"], "cohort": p["cohort"], "endpoint": p["endpoint"]}
+        where["group"] = results.part(p["cohort"], p["endpoint"])
         width, needed = results.one("auc_ci_width", **where), results.one("auc_n_needed", **where)
         stamp = "" if width is None else str(width["reason"])
         if not stamp.startswith(UNDERPOWERED):
@@ -153,20 +172,21 @@ def _figure(
     results: Results, own: dict[str, Any], other: dict[str, Any] | None, gap: dict[str, Any] | None, sources: list[str]
 ) -> Figure:
     p = results.settings["primary"]
-    metric = METRIC_WORDS[p["metric"]]
+    metric, cohort = measured(own, p["metric"]), cohort_words(results, own)
     rows = [forest_row(results.label("models", p["model"]), own, results.models.index(p["model"]))]
     if other is not None and p["comparator"]:
         rows.append(forest_row(results.label("models", p["comparator"]), other, results.models.index(p["comparator"])))
     svg = forest(
         rows,
-        axis=f"{metric} in {results.cohort_name(p['cohort'])} (dashed: guessing)",
+        axis=f"{metric} in {cohort} (dashed: guessing)",
         reference=0.5,
         head=("Model", f"{metric} ({level(results)} CI)"),
         alt=f"{metric} of the primary model and its comparator: " + "; ".join(f"{r.label} {r.text}" for r in rows),
     )
     key = "headline_pair" if gap is not None else "headline_single"
+    text = caption(key, metric=metric, cohort=cohort, level=level(results))
     return Figure(
-        caption(key, metric=metric, cohort=results.cohort_name(p["cohort"]), level=level(results)),
+        f"{text} {caption('headline_within')}" if own["metric"].endswith(WITHIN) else text,
         "",
         sources,
         svg=svg,

@@ -9,20 +9,22 @@ from hccflow.figures.report import ForestRow, forest
 from hccflow.ids import CLINICAL_COX
 from hccflow.metrics.threshold import COUNTS
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table
-from hccflow.report.results import Results, groups, records
+from hccflow.report.results import FROZEN, OOF, WITHIN, Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
 from hccflow.report.sections.images import is_wide, svg_uri
 from hccflow.report.sections.pooled import pooled_blocks
 from hccflow.report.sections.stacking import caution
 from hccflow.report.sections.truth import best
-from hccflow.report.words import caption, count_cell, estimate, has_caption, missing
+from hccflow.report.words import NOT_COMPUTED, caption, count_cell, estimate, has_caption, missing
 
 DISCRIMINATION = {
+    "auc_within_folds": "AUC within folds",
     "auc": "AUC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "ppv": "PPV",
     "npv": "NPV",
+    "f1": "F1",
 }
 CALIBRATION = {
     "brier": "Brier score",
@@ -31,6 +33,11 @@ CALIBRATION = {
     "calibration_in_the_large": "In the large",
     "ici": "ICI",
 }
+#: Kinds of scores of a cohort that has both, in words.
+KINDS = {OOF: "of it, scores out of fold", FROZEN: "of it, frozen scores of subjects who did not teach"}
+#: The same in the name of a figure.
+KIND_WORDS = {"kind-oof": "out-of-fold scores", "kind-frozen": "frozen scores of subjects who did not teach"}
+INTERNAL = "internal validation (frozen)"
 #: Figures of validate that are shown, in this order.
 CURVES = ("roc", "decision", "pr", "calibration")
 
@@ -62,16 +69,36 @@ def _models(results: Results, endpoint: str) -> list[str]:
     return [m for m in results.models if m in seen] + sorted(m for m in seen if m not in results.models)
 
 
+def lines(results: Results, cohort: str, endpoint: str) -> dict[str, str]:
+    """Groups of the metrics table by which a cohort is told, the one that stands for it first, each in words."""
+    if not results.mixed(cohort, endpoint):
+        return {"": ""}
+    return {OOF: "", FROZEN: INTERNAL} if results.part(cohort, endpoint) else {"": "", **KINDS}
+
+
+def heading(results: Results, cohort: str, endpoint: str) -> str:
+    """Cohort, role and whose scores are meant."""
+    words = results.role_word(cohort)
+    if results.part(cohort, endpoint):
+        words += ", out of fold"
+    elif results.mixed(cohort, endpoint):
+        words += ", out-of-fold and frozen scores together"
+    return f"{results.cohort_name(cohort)} ({words})"
+
+
 def _forest(results: Results, endpoint: str) -> Figure:
     rows: list[ForestRow] = []
     known = False
     for cohort in results.cohorts:
-        rows.append(ForestRow(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})", heading=True))
+        rows.append(ForestRow(heading(results, cohort, endpoint), heading=True))
         for i, model in enumerate(_models(results, endpoint)):
             _, target = best(results, cohort, model, endpoint)
             known |= target is not None
-            found = results.one("auc", model=model, cohort=cohort, endpoint=endpoint)
-            rows.append(forest_row(results.label("models", model), found, i, target=target))
+            where = {"model": model, "cohort": cohort, "endpoint": endpoint}
+            rows.append(forest_row(results.label("models", model), results.judged("auc", **where), i, target=target))
+            if results.part(cohort, endpoint):
+                found = results.one("auc", group=FROZEN, **where)
+                rows.append(forest_row(f"    {INTERNAL}", found, i, target=target))
     label = results.label("endpoints", endpoint)
     alt = forest_alt(f"AUC for {label}", rows)
     head = ("Cohort and model", f"AUC ({level(results)} CI)")
@@ -88,16 +115,24 @@ def forest_alt(title: str, rows: list[ForestRow]) -> str:
 
 def _table(results: Results, endpoint: str, name: str, measures: Mapping[str, str]) -> Table:
     """Table of measures, and below a model the same measures after recalibration where validate made them."""
+    if results.rows("auc_within_folds", endpoint=endpoint).empty:
+        measures = {metric: word for metric, word in measures.items() if metric != "auc_within_folds"}
     rows, counted = [], "sensitivity" in measures
     for cohort in results.cohorts:
-        rows.append(Row([Cell(f"{results.cohort_name(cohort)} ({results.role_word(cohort)})")], heading=True))
+        rows.append(Row([Cell(heading(results, cohort, endpoint))], heading=True))
         for model in _models(results, endpoint):
             where = {"model": model, "cohort": cohort, "endpoint": endpoint}
-            found = results.one("auc", **where)
-            cells = [estimate(results.one(metric, **where)) for metric in measures]
-            cells += [_counts(results, where)] * counted
-            name_cell = Cell(results.label("models", model), caution(results, cohort, model))
-            rows.append(Row([name_cell, count_cell(found), *cells]))
+            for group, words in lines(results, cohort, endpoint).items():
+                own = {**where, "group": group}
+                cells = [
+                    estimate(
+                        results.one(metric, **own), absent="no scores of several folds" if inside else NOT_COMPUTED
+                    )
+                    for metric, inside in zip(measures, (m.endswith(WITHIN) for m in measures), strict=True)
+                ]
+                cells += [_counts(results, own)] * counted
+                who = Cell(words) if words else Cell(results.label("models", model), caution(results, cohort, model))
+                rows.append(Row([who, count_cell(results.one("auc", **own)), *cells], indent=bool(words)))
             again = {metric: results.one(metric, group="recalibrated", **where) for metric in measures}
             if any(row is not None and not missing(row["value"]) for row in again.values()):
                 cells = [
@@ -207,10 +242,11 @@ def _detail(results: Results, rest: str) -> str:
     names = []
     known = dict.fromkeys([*results.models, CLINICAL_COX], "models")
     known |= dict.fromkeys(results.settings["endpoints"], "endpoints")
+    known |= dict.fromkeys(KIND_WORDS, "kinds")
     parts = [part for part in rest.split("_") if part]
     while parts:
         length = next((k for k in range(len(parts), 0, -1) if "_".join(parts[:k]) in known), 1)
         word = "_".join(parts[:length])
-        names.append(results.label(known[word], word) if word in known else word)
+        names.append(KIND_WORDS.get(word) or (results.label(known[word], word) if word in known else word))
         parts = parts[length:]
     return f", {', '.join(names)}" if names else ""

@@ -10,7 +10,7 @@ from hccflow.figures.report import ForestRow, forest
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table
 from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.headline import forest_row, level
-from hccflow.report.sections.performance import forest_alt, stage_figures
+from hccflow.report.sections.performance import KINDS, forest_alt, stage_figures
 from hccflow.report.words import caption, count_cell, estimate, number, p_cell, p_value
 
 #: Figures of survive that are shown of every cohort, and those of the primary cohort only, in this order.
@@ -18,8 +18,6 @@ CURVES, PRIMARY_CURVES = ("km", "cif", "auc_t", "nomogram"), ("km", "cif", "auc_
 #: Cox models as survive names them in the column comparator, and as the table heads them.
 COX = {"univariable": "Univariable", "clinical": "Clinical only", "multivariable": "Score and clinical"}
 KEYS = ["cohort", "endpoint", "model"]
-#: Groups of the metrics table that tell kinds of scores apart, in words.
-KINDS = {"kind=oof": "of it, scores out of fold", "kind=frozen": "of it, frozen scores of subjects who did not teach"}
 #: Concordance of pairs that one fold has judged.
 WITHIN = "c_harrell_within_folds"
 

@@ -96,8 +96,10 @@ def build(results: Results) -> Section:
 
 def _row(results: Results, cohort: str, model: str, endpoint: str, metric: str, session: str) -> Row | None:
     information, top = best(results, cohort, model, endpoint, session)
-    group = f"session={session}" if session else ""
-    found = results.one(metric, model=model, cohort=cohort, endpoint=endpoint, group=group)
+    where = {"model": model, "cohort": cohort, "endpoint": endpoint}
+    found = results.one(metric, group=f"session={session}" if session else "", **where)
+    if not session:
+        found = results.judged(metric, **where)
     own = results.settings["models"][model]["endpoint"]
     if top is None or (found is None and endpoint != own):
         return None

@@ -52,8 +52,8 @@ def comparison(results: Results, name: str, pairs: Sequence[tuple[str, str]], fi
         rows.append(Row([Cell(f"{labels}: {results.label('endpoints', endpoint)}")], heading=True))
         for cohort in results.cohorts:
             where = {"cohort": cohort, "endpoint": endpoint}
-            gap = results.gap("auc_difference", model=one, comparator=two, **where)
-            values = [estimate(results.one("auc", model=model, **where)) for model in (one, two)]
+            gap = results.judged("auc_difference", model=one, comparator=two, **where)
+            values = [estimate(results.judged("auc", model=model, **where)) for model in (one, two)]
             name_cell = Cell(
                 f"{results.cohort_name(cohort)} ({results.role_word(cohort)})", caution(results, cohort, one, two)
             )
