@@ -17,6 +17,7 @@ import pytest
 import report_tree
 from hccflow.cli import main
 from hccflow.errors import ConfigError, TableError
+from hccflow.ledger import PRIMARY, primary_words
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.report import build_report, render, write_report
 from hccflow.report.page import Callout, Cell, Figure, Gallery, Section, Table
@@ -560,6 +561,22 @@ def test_kinds_of_scores_stand_below_their_cohort_and_beside_holm(tree: tuple[Pa
     assert "out of fold" in rows[1].cells[0].text and "did not teach" in rows[2].cells[0].text
     told = [row for b in blocks if isinstance(b, Table) for row in b.rows if "kind" in row.cells[0].text.lower()]
     assert not told, "a kind of score is no covariate"
+
+
+def test_a_primary_comparison_that_was_changed_after_a_look_is_exploratory(own: tuple[Path, dict[str, Any]]) -> None:
+    root, settings = own
+    primary = settings["primary"]
+    assert "prespecified" in section(root, settings, "headline").labels, "an old study has no such table"
+    path = root / f"validate/{primary['cohort']}/primary.tsv"
+    now, other = primary_words(primary), primary_words({**primary, "model": "size"})
+    write_table(pd.DataFrame([[primary["cohort"], text] for text in (now, other)], columns=PRIMARY), path)
+    same = section(root, settings, "headline")
+    assert "prespecified" in same.labels and "another primary comparison" not in words(same)
+    write_table(pd.DataFrame([[primary["cohort"], text] for text in (other, now)], columns=PRIMARY), path)
+    changed = section(root, settings, "headline")
+    assert "exploratory" in changed.labels and "prespecified" not in changed.labels
+    assert f"first judged under another primary comparison ({other};" in words(changed)
+    assert "named in the configuration before any model was frozen" not in words(changed)
 
 
 def test_complete_cases_stand_among_the_subgroups_without_a_test(own: tuple[Path, dict[str, Any]]) -> None:

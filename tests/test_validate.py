@@ -12,6 +12,7 @@ import pytest
 from hccflow.cli import main
 from hccflow.errors import ConfigError, LeakageError, TableError
 from hccflow.figures.style import wrapped
+from hccflow.ledger import primary_words
 from hccflow.metrics.auc import auc, paired_auc, stratified_auc, stratified_difference
 from hccflow.metrics.multiplicity import adjust
 from hccflow.metrics.pooling import random_effects
@@ -418,6 +419,29 @@ def test_complete_cases_stand_beside_the_cohort_where_predictors_are_missing():
     assert not (whole["group"] == "complete=yes").any(), "nobody misses a predictor"
     nobody = validate(table, {}, [subjects.assign(age=np.nan)], options).metrics
     assert one(nobody, "auc", model="size", **group)["reason"]
+
+
+def test_the_primary_comparison_of_the_first_look_is_on_record(tmp_path, capsys):
+    ledger = tmp_path / "ledger" / "toy.primary.tsv"
+    write_table(people().astype(str), tmp_path / "ext.tsv")
+    write_table(people("dev", "development").astype(str), tmp_path / "dev.tsv")
+    given = {"validate": {"bootstrap": 0}, "columns": {}}
+    more = ["--subjects", tmp_path / "ext.tsv", tmp_path / "dev.tsv", "--ledger", ledger, "--settings"]
+    first, then = (
+        {"endpoint": "y", "model": model, "comparator": None, "cohort": "ext", "metric": "auc"}
+        for model in ("clinical", "radiomics")
+    )
+    for primary in (first, first, then, dict(reversed(first.items()))):
+        run(tmp_path, predictions(), *more, json.dumps({**given, "primary": primary}))
+    told = read_table(tmp_path / "out" / "primary.tsv")
+    assert told.to_numpy().tolist() == [["ext", primary_words(first)], ["ext", primary_words(then)]]
+    assert list(read_table(ledger).columns) == ["date", "cohort", "primary", "user"]
+    own = predictions(cohort="dev", kind="oof")
+    run(tmp_path, own, "--subjects", tmp_path / "dev.tsv", *more[3:], json.dumps({**given, "primary": then}))
+    assert read_table(tmp_path / "out" / "primary.tsv").empty and len(read_table(ledger)) == 2
+    with pytest.raises(AssertionError):
+        run(tmp_path, predictions(), *more, json.dumps(given))
+    assert "no primary comparison to write down" in capsys.readouterr().err
 
 
 def test_sites_are_pooled_and_a_site_without_auc_is_named():

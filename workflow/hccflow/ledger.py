@@ -1,8 +1,9 @@
 """Ledgers: what was looked at and what was tried, written down for good.
 
 Looks: every time a frozen model is judged on an external cohort. One look is one frozen model on one state of a cohort.
-Variants: every model that an experiment has trained. One variant is one entry of the configuration. Asking the same
-again is the same row. The ledgers are committed; they are the one output that bears a date and a user.
+Variants: every model that an experiment has trained. One variant is one entry of the configuration.
+Primary comparisons: those that were in force when an external cohort was judged.
+Asking the same again is the same row. The ledgers are committed; they are the one output that bears a date and a user.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ LOOK = ["cohort", "model", "freeze_digest", "cohort_digest"]
 COLUMNS = ["date", *LOOK, "user", "reason"]
 #: What of it may enter results: no date and no user.
 SHOWN = [*LOOK, "reason"]
+#: A primary comparison that was in force when a cohort was judged.
+PRIMARY = ["cohort", "primary"]
+IN_FORCE = ["date", *PRIMARY, "user"]
 REASON = "HCCFLOW_LOOK_REASON"
 #: A variant that was tried: its sweep, base, name and changes, and the digest of its whole entry.
 VARIANT = ["sweep", "base", "variant", "changes", "digest"]
@@ -67,6 +71,32 @@ def record_variant(ledger: Path, variant: Mapping[str, str]) -> None:
         The columns `VARIANT`.
     """
     _append(ledger, TRIED, ["base", "digest"], variant)
+
+
+def record_primary(ledger: Path, cohort: str, primary: str) -> pd.DataFrame:
+    """Append the primary comparison under which a cohort is judged, unless it stands there for this cohort already.
+
+    Parameters
+    ----------
+    ledger : Path
+        ``ledger/<study>.primary.tsv``; made when it is not there.
+    cohort : str
+        A cohort that is not for development.
+    primary : str
+        See `primary_words`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Those under which this cohort was ever judged, oldest first (columns `PRIMARY`).
+    """
+    table = _append(ledger, IN_FORCE, PRIMARY, {"cohort": cohort, "primary": primary})
+    return table.loc[table["cohort"] == cohort, PRIMARY].reset_index(drop=True)
+
+
+def primary_words(primary: Mapping[str, str | None]) -> str:
+    """Write the section ``primary`` of a configuration as one line, the same whatever the order of its keys."""
+    return ", ".join(f"{key} {primary[key]}" for key in sorted(primary) if primary[key] is not None)
 
 
 def read_variants(ledger: Path) -> pd.DataFrame:

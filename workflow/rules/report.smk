@@ -33,7 +33,11 @@ rule report:
             cohort=COHORTS,
             model=MODELS,
         ),
-        validate=expand("<results>/validate/{cohort}/metrics.tsv", cohort=COHORTS),
+        validate=expand(
+            "<results>/validate/{cohort}/{table}.tsv",
+            cohort=COHORTS,
+            table=["metrics", "primary"],
+        ),
         pooled=POOLED,
         experiment=EXPERIMENT,
         survive=SURVIVAL,

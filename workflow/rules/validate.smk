@@ -80,6 +80,7 @@ rule validate:
     output:
         metrics="<results>/validate/{cohort}/metrics.tsv",
         supplement="<results>/validate/{cohort}/supplement.tsv",
+        primary="<results>/validate/{cohort}/primary.tsv",
         curves=directory("<results>/validate/{cohort}/curves"),
         figures=directory("<results>/validate/{cohort}/figures"),
     log:
@@ -94,10 +95,11 @@ rule validate:
     params:
         settings=settings("columns", "endpoints", "models", "primary", "validate"),
         code=code("validate"),
+        ledger=f"ledger/{STUDY.name}.primary.tsv",
         folder=subpath(output.metrics, parent=True),
     shell:
         "python -m hccflow validate --predictions {input.predictions:q}"
-        " --subjects {input.subjects:q} {input.development:q}"
+        " --subjects {input.subjects:q} {input.development:q} --ledger {params.ledger:q}"
         " --settings {params.settings:q} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 

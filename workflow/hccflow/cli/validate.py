@@ -12,7 +12,7 @@ import argparse
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import pandas as pd
 
 from hccflow.cli._arguments import settings
 from hccflow.errors import ConfigError, DataAbsentError
+from hccflow.ids import CohortRole
+from hccflow.ledger import PRIMARY, primary_words, record_primary
 from hccflow.study import check_section
 from hccflow.tables import check_table, load_schema, read_table, read_text_table, write_table
 from hccflow.validate import Options, validate
@@ -40,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--settings", type=settings, default={}, help="sections validate, columns, endpoints, models, primary, seed"
     )
+    parser.add_argument(
+        "--ledger", type=Path,
+        help="ledger of the primary comparisons under which external cohorts were judged; primary.tsv tells them",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
 
 
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
     schema = load_schema("subjects")
     subjects = [check_table(read_text_table(path), schema, where=path) for path in dict.fromkeys(args.subjects)]
     thresholds = read_thresholds(args.thresholds) if args.thresholds else {}
+    if args.ledger is not None:
+        write_table(in_force(args.ledger, subjects, args.settings), args.out / "primary.tsv")
     results = validate(predictions, thresholds, subjects, options)
     for name, table in results.curves.items():
         write_table(table, args.out / "curves" / f"{name}.tsv")
@@ -62,6 +70,19 @@ def run(args: argparse.Namespace) -> None:
     write_table(results.supplement, args.out / "supplement.tsv")
     write_table(results.metrics, args.out / "metrics.tsv")
     log.info("%s: %d numbers", args.out / "metrics.tsv", len(results.metrics))
+
+
+def in_force(ledger: Path, subjects: Sequence[pd.DataFrame], given: Mapping[str, Any]) -> pd.DataFrame:
+    """Write down the primary comparison for each cohort that may only judge, and return all that were for them."""
+    if not given.get("primary"):
+        raise ConfigError(
+            "no primary comparison to write down", where="--settings", expected="the section primary",
+            todo="give it, or leave --ledger out",
+        )  # fmt: skip
+    judging = [table.loc[table["role"] != CohortRole.DEVELOPMENT, "cohort"] for table in subjects]
+    names = sorted({name for part in judging for name in part})
+    looks = [record_primary(ledger, name, primary_words(given["primary"])) for name in names]
+    return pd.concat([pd.DataFrame(columns=PRIMARY), *looks], ignore_index=True)
 
 
 def make_options(given: Mapping[str, Any]) -> Options:

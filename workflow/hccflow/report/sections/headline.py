@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hccflow.figures.report import ForestRow, forest
+from hccflow.ledger import primary_words
 from hccflow.metrics.samplesize import ENOUGH_EVENTS, TARGET_WIDTH
 from hccflow.report.page import Block, Callout, Facts, Figure, Section, Text
 from hccflow.report.results import OOF, WITHIN, Results
@@ -28,15 +29,28 @@ def build(results: Results) -> Section:
         other, gap = _performance(results, primary["comparator"]), difference(results)
     sources = sorted({row["source"] for row in (own, other, gap) if row is not None})
     blocks.append(Callout("result", "Primary result", _sentence(results, own, other, gap)))
+    changed = _changed(results)
+    if changed:
+        blocks.append(Callout("warning", "Not the comparison of the first look", changed))
     weak = underpowered(results, own)
     if weak:
         blocks.append(Callout("warning", "Underpowered", weak))
     blocks.append(_facts(results))
     if own is not None and not missing(own["value"]):
         blocks.append(_figure(results, own, other, gap, sources))
-    blocks.append(Text(caption("headline_exploratory")))
-    labels = ["prespecified", UNDERPOWERED] if weak else ["prespecified"]
+    if not changed:
+        blocks.append(Text(caption("headline_exploratory")))
+    labels = ["exploratory" if changed else "prespecified", *([UNDERPOWERED] if weak else [])]
     return Section("headline", "The result", blocks, labels)
+
+
+def _changed(results: Results) -> str:
+    """Say that the primary comparison is not the one under which its cohort was first judged; empty where it is."""
+    primary = results.settings["primary"]
+    looks = results.table(f"validate/{primary['cohort']}/primary.tsv")
+    if looks is None or looks.empty or looks["primary"].iloc[0] == primary_words(primary):
+        return ""
+    return caption("primary_changed", cohort=results.cohort_name(primary["cohort"]), first=looks["primary"].iloc[0])
 
 
 def _performance(results: Results, model: str) -> dict[str, Any] | None:
