@@ -72,6 +72,27 @@ def test_a_ring_holds_what_brute_force_finds(ring_mm: float) -> None:
     np.testing.assert_array_equal(ring > 0, near(large, ring_mm) & (both == 0), "no voxel of another lesion")
 
 
+@pytest.mark.parametrize("grow_mm", [0.7, 2.0, 3.0, -0.7, -1.4, -2.0])
+def test_an_outline_drawn_anew_holds_what_brute_force_finds(grow_mm: float) -> None:
+    large, small = two_lesions()
+    both = large | small
+    drawn, region = find(both, grow_mm=grow_mm)
+    wider, closer = near(both, abs(grow_mm)), (both > 0) & ~near(1 - both, abs(grow_mm))
+    np.testing.assert_array_equal(drawn > 0, wider if grow_mm > 0 else closer)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(region.whole), both)
+    organ = np.zeros_like(large)
+    organ[:, :, 12:] = 1
+    if grow_mm > 0:
+        drawn, _ = find(both, grow_mm=grow_mm, within=image(organ), lesion="largest")
+        np.testing.assert_array_equal(drawn > 0, (large > 0) | (near(large, grow_mm) & (organ > 0)))
+
+
+def test_an_outline_that_leaves_nothing_is_said() -> None:
+    _, small = two_lesions()
+    with pytest.raises(RoiError, match="nothing is left of the mask within 9 mm of its border"):
+        find(small, grow_mm=-9.0)
+
+
 def test_a_ring_stays_inside_its_organ_and_may_be_empty() -> None:
     large, _ = two_lesions()
     organ = np.zeros_like(large)
@@ -84,7 +105,7 @@ def test_a_ring_stays_inside_its_organ_and_may_be_empty() -> None:
         find(large, ring_mm=4.0, within=image(large * 0))
     other = image(organ)
     other.SetOrigin((0, 0, 0))
-    with pytest.raises(RoiError, match="within which the ring lies is not on the grid of the ROI"):
+    with pytest.raises(RoiError, match="within which the region lies is not on the grid of the ROI"):
         find(large, ring_mm=4.0, within=other)
 
 
@@ -213,6 +234,9 @@ def test_networks_see_the_same_region(batch: Path) -> None:
         ({"lesion": "biggest"}, "'biggest' is not one of.*all.*largest"),
         ({"ring_mm": 0}, "0 is less than or equal to the minimum of 0"),
         ({"within": "liver"}, "'within' belongs to a ring"),
+        ({"grow_mm": -2, "within": "liver"}, "'within' belongs to a ring or a wider outline"),
+        ({"grow_mm": 2, "ring_mm": 5}, "a ring or an outline drawn anew"),
+        ({"grow_mm": 0}, "grow_mm"),
         ({"ring_mm": 5, "within": "spleen"}, "unknown mask 'spleen'"),
         ({"ring_mm": 5, "within": "tumour"}, "a ring lies outside its own structure"),
         ({"source": "table", "ring_mm": 5}, "a table has no mask to take a region from"),

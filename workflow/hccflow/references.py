@@ -264,12 +264,17 @@ def _check_imaging(config: dict[str, Any]) -> None:
 
 
 def _check_ring(roi: Mapping[str, Any], masks: list[str], where: str) -> None:
-    made = sorted(roi.keys() & {"lesion", "ring_mm", "within"})
+    made = sorted(roi.keys() & {"lesion", "ring_mm", "grow_mm", "within"})
     if made and roi["source"] == "table":
         raise ConfigError("a table has no mask to take a region from", where=f"{where}.{made[0]}", found=roi[made[0]])
+    if {"ring_mm", "grow_mm"} <= roi.keys():
+        raise ConfigError("a region is a ring or an outline drawn anew", where=where, expected="ring_mm or grow_mm")
     if "within" in roi:
-        if "ring_mm" not in roi:
-            raise ConfigError("'within' belongs to a ring", where=where, todo="give ring_mm too, or remove within")
+        if "ring_mm" not in roi and roi.get("grow_mm", 0) <= 0:
+            raise ConfigError(
+                "'within' belongs to a ring or a wider outline", where=where,
+                todo="give ring_mm or a positive grow_mm too, or remove within",
+            )  # fmt: skip
         _known(roi["within"], masks, "mask", f"{where}.within")
         if roi["within"] == roi["mask"]:
             raise ConfigError("a ring lies outside its own structure", where=f"{where}.within", found=roi["within"])

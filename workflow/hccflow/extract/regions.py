@@ -49,16 +49,18 @@ def find_region(
 ) -> Region:
     """Region that an entry of ``extract.rois`` describes.
 
-    Without ``lesion`` and ``ring_mm`` the whole mask. With ``lesion: largest`` its largest connected component, the
-    first one of equals in the order of the voxels. With ``ring_mm`` the voxels outside the whole mask whose centre is
-    at most so many millimetres from the centre of the nearest voxel of what was chosen.
+    Without ``lesion``, ``ring_mm`` and ``grow_mm`` the whole mask. With ``lesion: largest`` its largest connected
+    component, the first one of equals in the order of the voxels. With ``ring_mm`` the voxels outside the whole mask
+    whose centre is at most so many millimetres from the centre of the nearest voxel of what was chosen. With
+    ``grow_mm`` what was chosen and the voxels so near to it; below 0 what was chosen but the voxels so near to a voxel
+    outside it: as a reader would have drawn who draws wider, or closer.
 
     Parameters
     ----------
     entry : mapping
-        ``lesion`` and ``ring_mm``, both optional.
+        ``lesion`` and ``ring_mm`` or ``grow_mm``, all optional.
     within : SimpleITK.Image, optional
-        Mask (not 0 = inside), on the grid of `mask`, that a ring does not leave.
+        Mask (not 0 = inside), on the grid of `mask`, that a ring does not leave, nor what a lesion grows by.
     mask, reference, label, min_voxels, flat, tolerance
         As in `check_mask`; what was chosen and the ring must be usable too.
 
@@ -68,8 +70,9 @@ def find_region(
         See `check_mask`; or `within` is on another grid.
     """
     whole = check_mask(mask, reference, label=label, min_voxels=min_voxels, flat=flat, tolerance=tolerance)
-    ring_mm = float(entry.get("ring_mm", 0))
-    part = crop_around(whole, whole, [ring_mm] * 3, [0] * 3)  # nothing of the region lies beyond
+    ring_mm, grow_mm = float(entry.get("ring_mm", 0)), float(entry.get("grow_mm", 0))
+    reach = max(ring_mm, grow_mm)
+    part = crop_around(whole, whole, [reach] * 3, [1] * 3)  # nothing of the region lies beyond
     start = whole.TransformPhysicalPointToIndex(part.GetOrigin())
     inside = sitk.GetArrayFromImage(part) > 0
     labels, n = components(inside)
@@ -88,14 +91,22 @@ def find_region(
         chosen = labels == 1 + int(sizes.argmax())
         notes.append(f"the largest of {n} components, {100 * sizes.max() / sizes.sum():.0f} % of the mask")
         roi = usable(chosen, "largest lesion")
-    if ring_mm:
-        lesion = sitk.GetImageFromArray(chosen.astype(np.uint8))
-        lesion.SetSpacing(part.GetSpacing())
-        distance = sitk.SignedMaurerDistanceMap(lesion, squaredDistance=False, useImageSpacing=True)
-        ring = (sitk.GetArrayViewFromImage(distance) <= ring_mm * (1 + ROUNDING)) & ~inside
-        if within is not None:
-            demand_grid(within, whole, "mask within which the ring lies")
-            ring &= sitk.GetArrayFromImage(sitk.RegionOfInterest(within, part.GetSize(), start)) != 0
+    allowed = np.ones_like(inside)
+    if within is not None:
+        demand_grid(within, whole, "mask within which the region lies")
+        allowed = sitk.GetArrayFromImage(sitk.RegionOfInterest(within, part.GetSize(), start)) != 0
+    if grow_mm > 0:
+        roi = usable(chosen | (_near(chosen, part, grow_mm) & allowed), f"mask wider by {grow_mm:g} mm")
+    elif grow_mm < 0:
+        left = chosen & ~_near(~chosen, part, -grow_mm)
+        if not left.any():
+            raise RoiError(
+                f"nothing is left of the mask within {-grow_mm:g} mm of its border", expected="a larger lesion",
+                todo="take less off, or exclude the case",
+            )  # fmt: skip
+        roi = usable(left, f"mask closer by {-grow_mm:g} mm")
+    elif ring_mm:
+        ring = _near(chosen, part, ring_mm) & ~inside & allowed
         if not ring.any():
             raise RoiError(
                 f"the ring of {ring_mm:g} mm is empty", expected="voxels beside the mask, inside its organ",
@@ -103,6 +114,15 @@ def find_region(
             )  # fmt: skip
         roi = usable(ring, f"ring of {ring_mm:g} mm")
     return Region(roi, whole, n, notes)
+
+
+def _near(voxels: np.ndarray, grid: sitk.Image, mm: float) -> np.ndarray:
+    """Voxels whose centre is at most so many millimetres from the centre of the nearest of `voxels`."""
+    there = sitk.GetImageFromArray(voxels.astype(np.uint8))
+    there.SetSpacing(grid.GetSpacing())
+    distance = sitk.SignedMaurerDistanceMap(there, squaredDistance=False, useImageSpacing=True)
+    near: np.ndarray = sitk.GetArrayViewFromImage(distance) <= mm * (1 + ROUNDING)
+    return near
 
 
 def demand_grid(mask: sitk.Image, roi: sitk.Image, name: str) -> None:
