@@ -106,6 +106,19 @@ def stages_of(raw: dict[str, Any]) -> dict[str, Any]:
     return yaml.safe_load(dvc_text(load_study(raw), raw, Path("config.yaml")))["stages"]
 
 
+def test_a_choice_among_networks_is_explained_like_a_network() -> None:
+    raw = changed(default_config(), "experiment", {"sizes": {"of": "deep", "vary": {"network.width": [4]}}})
+    raw["models"]["best"] = {"kind": "choice", "endpoint": "response", "choose": {"among": "sizes"}}
+    made = stages_of(raw)["validate"]["do"]["cmd"]
+    assert all(f"best.{end}" in made for end in ("cam", "features.tsv", "dice.tsv"))
+
+
+def test_plots_join_no_scores_of_two_kinds() -> None:
+    template = json.loads((ROOT / ".dvc/plots/by_model.json").read_text(encoding="utf-8"))
+    told = {part.get("field") for part in template["encoding"].values()}
+    assert {"model", "group"} <= told, "a curve is one model and one kind of score"
+
+
 def test_another_study_has_its_stages_in_a_folder_of_its_name() -> None:
     assert dvc_place(Path("config.yaml")) == Path("dvc.yaml")
     assert dvc_place(Path("studies/mine.yaml")) == Path("studies/mine/dvc.yaml")

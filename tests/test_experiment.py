@@ -169,6 +169,11 @@ def test_survival_endpoints_of_networks_are_compared_by_concordance() -> None:
     assert one(table, "c_harrell", "net")["value"] == pytest.approx(c["net"])
     assert one(table, "auc", "net")["n"] == 80, "the base's second endpoint is shown, and compared with nothing"
     assert not len(table[table["metric"] == "auc_difference"])
+    twice = {name: pd.concat([one.assign(session=s) for s in ("w0", "w1")]) for name, one in scores.items()}
+    again = compare(twice, frozen, variants, Options(draws=0))
+    columns = ["value", "ci_low", "ci_high", "n", "n_events", "p"]
+    of_survival = table["metric"].str.startswith("c_")
+    pd.testing.assert_frame_equal(again.loc[of_survival, columns], table.loc[of_survival, columns])
 
 
 def test_the_ledger_keeps_a_variant_for_good_and_once(tmp_path: Path) -> None:

@@ -577,6 +577,12 @@ def test_a_primary_comparison_that_was_changed_after_a_look_is_exploratory(own: 
     assert "exploratory" in changed.labels and "prespecified" not in changed.labels
     assert f"first judged under another primary comparison ({other};" in words(changed)
     assert "named in the configuration before any model was frozen" not in words(changed)
+    status = words(section(root, settings, "comparisons"))
+    write_table(pd.DataFrame([[primary["cohort"], now]], columns=PRIMARY), path)
+    assert status != words(section(root, settings, "comparisons")), "no comparison is primary any more"
+    development = next(name for name, one in settings["cohorts"].items() if one["role"] == "development")
+    moved = {**settings, "primary": {**primary, "cohort": development}}
+    assert "exploratory" in section(root, moved, "headline").labels, "named for development after a look elsewhere"
 
 
 def test_complete_cases_stand_among_the_subgroups_without_a_test(own: tuple[Path, dict[str, Any]]) -> None:

@@ -405,7 +405,9 @@ def test_complete_cases_stand_beside_the_cohort_where_predictors_are_missing():
     models = {
         "clinical": {"columns": ["age", "sex"]}, "size": {"columns": ["age"]}, "radiomics": {},
         "fused": {"inputs": ["radiomics", "size"]},
+        "best": {"kind": "choice"}, "blind": {"inputs": ["size", "best"]},
     }  # fmt: skip
+    assert not predictors_of(models)["blind"], "the choice may have filled in what nobody tells"
     options = Options(draws=0, predictors=predictors_of(models))
     metrics = validate(table, {}, [subjects], options).metrics
     group = {"group": "complete=yes"}

@@ -144,7 +144,7 @@ def train_network(
         rows.log.extend(_records(folder / "fits.tsv"))
 
     epochs = max(1, round(float(np.median([epoch for fact in facts for epoch in fact["best_epochs"]]))))
-    final_fold, folder = rows.all(), _work(work, about, "final")
+    final_fold, folder = rows.all(), _work(work, about, f"final-{epochs}")
     spec = settings["models"][name]["network"]
     fitted = fit_network(final_fold, spec, tasks, encoding, images, epochs=epochs, work=folder)
     log.info("%s: final networks trained on %d rows for %d epochs", name, len(final_fold.y), epochs)

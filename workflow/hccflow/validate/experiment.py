@@ -24,7 +24,7 @@ from hccflow.metrics.inputs import EMPTY
 from hccflow.metrics.multiplicity import adjust
 from hccflow.validate.options import Options
 from hccflow.validate.resampling import Scored, bootstrap_cohort
-from hccflow.validate.scores import CASE, collect
+from hccflow.validate.scores import collect
 from hccflow.validate.within import auc_within_folds, difference_within_folds
 
 #: Columns of the table of variants.
@@ -163,7 +163,8 @@ class _Binary:
 class _Survival:
     """One model's out-of-fold risks of one survival endpoint, over all development cohorts.
 
-    Pooled over folds a subject's risks are averaged over repeats; within folds each repeat is judged by itself.
+    A subject's risks are averaged over sessions and, pooled over folds, over repeats; within folds each repeat is
+    judged by itself.
     """
 
     difference = "c_difference_within_folds"
@@ -171,8 +172,8 @@ class _Survival:
     def __init__(self, name: str, table: pd.DataFrame, endpoint: str, sweep: str, options: Options) -> None:
         table = _development(name, table, endpoint).dropna(subset=["risk", "time_days", "event"])
         self.options = options
-        self.table = table.fillna({"session": ""})
-        self.rows = self.table.groupby(CASE)[OUTCOME].mean()
+        self.table = table
+        self.rows = self.table.groupby("subject")[OUTCOME].mean()
         self.where = {
             "study": table["study"].iloc[0], "endpoint": endpoint, "cohort": table["cohort"].iloc[0], "model": name,
             "group": sweep,
@@ -194,10 +195,10 @@ class _Survival:
         return where, within, [pooled]
 
     def _repeats(self, index: pd.Index) -> list[list[Concordance]]:
-        """Concordance of these cases in each fold of each repeat."""
-        table = self.table.set_index(CASE).loc[index].reset_index()
+        """Concordance of these subjects in each fold of each repeat."""
+        table = self.table.set_index("subject").loc[index].reset_index()
         return [
-            [self._concordance(part.groupby(CASE)[OUTCOME].mean()) for _, part in repeat.groupby("fold")]
+            [self._concordance(part.groupby("subject")[OUTCOME].mean()) for _, part in repeat.groupby("fold")]
             for _, repeat in table.groupby("repeat")
         ]
 

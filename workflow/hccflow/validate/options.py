@@ -57,9 +57,15 @@ class Options:
 
 
 def predictors_of(models: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Clinical columns that each model of a configuration sees; a fusion sees those of its inputs."""
+    """Clinical columns that each model of a configuration sees; a fusion sees those of its inputs.
+
+    None are told of a choice, nor of a fusion with one: whose columns those are is not in its entry.
+    """
     own = {name: tuple(spec.get("columns", ())) for name, spec in models.items()}
+    hidden = {name for name, spec in models.items() if spec.get("kind") == "choice"}
     return {
-        name: own[name] + tuple(column for one in spec.get("inputs", ()) for column in own.get(one, ()))
+        name: ()
+        if hidden & {name, *spec.get("inputs", ())}
+        else own[name] + tuple(column for one in spec.get("inputs", ()) for column in own.get(one, ()))
         for name, spec in models.items()
     }

@@ -9,7 +9,7 @@ import pandas as pd
 from hccflow.ids import CohortRole
 from hccflow.report.page import Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import FROZEN, WITHIN, Results, groups, records
-from hccflow.report.sections.headline import DIFFERENCE, METRIC_WORDS, level
+from hccflow.report.sections.headline import DIFFERENCE, METRIC_WORDS, changed_after_a_look, level
 from hccflow.report.sections.stacking import caution
 from hccflow.report.sections.twins import comparison
 from hccflow.report.words import caption, estimate, missing, p_cell
@@ -20,7 +20,7 @@ def build(results: Results) -> Section:
     table = results.rows([*DIFFERENCE.values(), DIFFERENCE["auc"] + WITHIN])
     if table.empty:
         return Section("comparisons", "Comparisons", [Callout("absent", "No comparison", caption("comparisons_none"))])
-    primary = results.settings["primary"]
+    primary, changed = results.settings["primary"], bool(changed_after_a_look(results))
     rows: list[Row] = []
     for (endpoint, cohort), whole in groups(table, ["endpoint", "cohort"]):
         part = _told(results, cohort, endpoint, whole)
@@ -29,7 +29,7 @@ def build(results: Results) -> Section:
             asked = {record["model"], record["comparator"]} == {primary["model"], primary.get("comparator")}
             is_primary = asked and cohort == primary["cohort"] and endpoint == primary["endpoint"]
             is_primary = is_primary and record["metric"].removesuffix(WITHIN) == DIFFERENCE[primary["metric"]]
-            is_primary = is_primary and record["group"] == results.part(cohort, endpoint)
+            is_primary = is_primary and record["group"] == results.part(cohort, endpoint) and not changed
             pair = [record[k] for k in ("model", "comparator")]
             names = " vs ".join(results.label("models", model) for model in pair)
             rows.append(

@@ -29,7 +29,7 @@ def build(results: Results) -> Section:
         other, gap = _performance(results, primary["comparator"]), difference(results)
     sources = sorted({row["source"] for row in (own, other, gap) if row is not None})
     blocks.append(Callout("result", "Primary result", _sentence(results, own, other, gap)))
-    changed = _changed(results)
+    changed = changed_after_a_look(results)
     if changed:
         blocks.append(Callout("warning", "Not the comparison of the first look", changed))
     weak = underpowered(results, own)
@@ -44,13 +44,18 @@ def build(results: Results) -> Section:
     return Section("headline", "The result", blocks, labels)
 
 
-def _changed(results: Results) -> str:
-    """Say that the primary comparison is not the one under which its cohort was first judged; empty where it is."""
+def changed_after_a_look(results: Results) -> str:
+    """Say that the primary comparison is not the one under which its cohort was first judged; empty where it is.
+
+    A development cohort is judged by no look: its comparison is changed when it is not that of the first look anywhere.
+    """
     primary = results.settings["primary"]
-    looks = results.table(f"validate/{primary['cohort']}/primary.tsv")
-    if looks is None or looks.empty or looks["primary"].iloc[0] == primary_words(primary):
-        return ""
-    return caption("primary_changed", cohort=results.cohort_name(primary["cohort"]), first=looks["primary"].iloc[0])
+    own = [primary["cohort"]]
+    for cohort in results.cohorts if primary["cohort"] in results.development else own:
+        looks = results.table(f"validate/{cohort}/primary.tsv")
+        if looks is not None and len(looks) and looks["primary"].iloc[0] != primary_words(primary):
+            return caption("primary_changed", cohort=results.cohort_name(cohort), first=looks["primary"].iloc[0])
+    return ""
 
 
 def _performance(results: Results, model: str) -> dict[str, Any] | None:
