@@ -91,6 +91,9 @@ def test_an_outline_that_leaves_nothing_is_said() -> None:
     _, small = two_lesions()
     with pytest.raises(RoiError, match="nothing is left of the mask within 9 mm of its border"):
         find(small, grow_mm=-9.0)
+    for grow_mm in (0.1, -0.1):
+        with pytest.raises(RoiError, match=r"an outline moved by -?0.1 mm is the same.*at least 0\.\d+ mm"):
+            find(small, grow_mm=grow_mm)
 
 
 def test_a_ring_stays_inside_its_organ_and_may_be_empty() -> None:

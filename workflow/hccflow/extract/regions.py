@@ -95,6 +95,12 @@ def find_region(
     if within is not None:
         demand_grid(within, whole, "mask within which the region lies")
         allowed = sitk.GetArrayFromImage(sitk.RegionOfInterest(within, part.GetSize(), start)) != 0
+    if grow_mm and abs(grow_mm) * (1 + ROUNDING) < min(part.GetSpacing()):
+        raise RoiError(
+            f"an outline moved by {grow_mm:g} mm is the same", where="grow_mm",
+            expected=f"at least {min(part.GetSpacing()):.3g} mm, the smallest side of a voxel",
+            todo="move it further, or remove this region",
+        )  # fmt: skip
     if grow_mm > 0:
         roi = usable(chosen | (_near(chosen, part, grow_mm) & allowed), f"mask wider by {grow_mm:g} mm")
     elif grow_mm < 0:
