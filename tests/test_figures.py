@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hccflow.figures import nomogram, survive, validate
-from hccflow.figures.style import house_style
+from hccflow.figures.style import LOOKS, house_style
 from hccflow.report.page import breakable
 from hccflow.report.sections.images import is_wide
 from hccflow.survive import Settings, analyse
@@ -172,3 +172,7 @@ def test_a_figure_for_two_columns_gets_a_row_of_the_page(tmp_path: Path) -> None
 
 def test_a_cell_is_broken_before_its_interval_only() -> None:
     assert breakable("0.71 (0.65 to 0.77) <b>") == "0.71 <wbr>(0.65 to 0.77) &lt;b&gt;"
+
+
+def test_fourteen_models_can_be_told_apart() -> None:
+    assert len({(look["color"], str(look["linestyle"])) for look in LOOKS}) == len(LOOKS) == 14

@@ -23,6 +23,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+#: Colour and line of each series; the second round of colours has other lines, so that fourteen can be told apart.
+LOOKS: tuple[dict[str, Any], ...] = tuple(
+    {"color": colour, "linestyle": LINES[(k + turn) % 6]} for turn in (0, 1) for k, colour in enumerate(COLOURS)
+)
+
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],

@@ -15,6 +15,7 @@ from hccflow.figures import nomogram
 from hccflow.figures.style import (
     COLOURS,
     LINES,
+    LOOKS,
     MARKERS,
     house_style,
     legend_below,
@@ -238,12 +239,12 @@ def _over_time(
     several = part["model"].nunique() > 2
     figure, (axes,) = new_figure(85, 68)
     for k, (model, curve) in enumerate(part.groupby("model", sort=True)):
-        series = k % 6
+        style = LOOKS[k % len(LOOKS)]
         x = curve["time_days"].to_numpy()
         name = wrapped(labels.get(str(model), str(model)), 44)
-        axes.plot(x, curve[y], color=COLOURS[series], linestyle=LINES[series], marker=MARKERS[series], ms=2, label=name)
+        axes.plot(x, curve[y], marker=MARKERS[k % len(MARKERS)], ms=2, label=name, **style)
         if y == "auc" and not several:  # bands of more models hide each other; the table has them
-            axes.fill_between(x, curve["ci_low"], curve["ci_high"], color=COLOURS[series], alpha=0.1, linewidth=0)
+            axes.fill_between(x, curve["ci_low"], curve["ci_high"], color=style["color"], alpha=0.1, linewidth=0)
     if y == "auc":
         axes.axhline(0.5, color="0.4", linewidth=0.7, linestyle=":")
         axes.set_ylim(min(0.3, float(part["auc"].min()) - 0.05), 1.01)

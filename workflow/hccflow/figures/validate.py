@@ -13,7 +13,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from hccflow.figures.style import (
     COLOURS,
-    LINES,
+    LOOKS,
     MARKERS,
     house_style,
     legend_below,
@@ -82,9 +82,8 @@ def _save(figure: Figure, path: Path) -> Path:
 
 def _models(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
     """Each model's rows and line style; a model keeps its style in all figures of a cohort."""
-    styles = [{"color": c, "linestyle": line} for c, line in zip(COLOURS, LINES, strict=True)]
     parts = table.groupby("model", sort=True)
-    return [(str(name), part, styles[i % len(styles)]) for i, (name, part) in enumerate(parts)]
+    return [(str(name), part, LOOKS[i % len(LOOKS)]) for i, (name, part) in enumerate(parts)]
 
 
 def _value(rows: pd.DataFrame, metric: str, model: str) -> str:
