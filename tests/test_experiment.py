@@ -21,6 +21,7 @@ from hccflow.ids import CohortRole
 from hccflow.ledger import VARIANT, read_variants, record_variant
 from hccflow.metrics.auc import auc, paired_auc, stratified_difference
 from hccflow.metrics.concordance import Concordance
+from hccflow.metrics.exchange import exchanged
 from hccflow.predict import open_frozen, predict
 from hccflow.report.page import Callout, Table
 from hccflow.report.results import Results
@@ -101,6 +102,8 @@ def test_a_variant_is_compared_with_its_base_on_the_same_out_of_fold_rows(study:
         own = every[name]["y_prob"].to_numpy()
         within = stratified_difference(base["y_true"], own, base["y_prob"], places[0], repeats=places[1])
         row = one(table, "auc_difference_within_folds", name)
+        given = base.rename(columns={"y_true": "y", "y_prob": "other"}).assign(score=own)
+        within = exchanged(within, given.reset_index(drop=True))
         assert (row["value"], row["p"], row["n"]) == pytest.approx((within.value, within.p, 160))
         assert row["comparator"] == "base" and row["cohort"] == "dev" and row["group"] == "s"
     assert one(table, "auc", "base")["value"] == auc(y, means["base"]["y_prob"]).value

@@ -20,6 +20,7 @@ from hccflow.metrics.concordance import (
     concordance_within,
 )
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
+from hccflow.metrics.exchange import exchanged
 from hccflow.metrics.inputs import EMPTY
 from hccflow.metrics.multiplicity import adjust
 from hccflow.validate.options import Options
@@ -192,7 +193,12 @@ class _Survival:
         one, other = (self._concordance(rows.loc[index]) for rows in (self.rows, base.rows))
         pooled = concordance_difference(one, other, self.options.level).row("c_difference", **where)
         within = concordance_difference_within(self._repeats(index), base._repeats(index), self.options.level)
-        return where, within, [pooled]
+        both = self._by_fold("score").join(base._by_fold("other")["other"], how="inner")
+        return where, exchanged(within, both.reset_index()), [pooled]
+
+    def _by_fold(self, name: str) -> pd.DataFrame:
+        """Outcome and, under a name, risk of each subject, by repeat, fold and subject."""
+        return self.table.groupby(["repeat", "fold", "subject"])[OUTCOME].mean().rename(columns={"risk": name})
 
     def _repeats(self, index: pd.Index) -> list[list[Concordance]]:
         """Concordance of these subjects in each fold of each repeat."""

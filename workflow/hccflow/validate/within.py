@@ -16,6 +16,7 @@ import pandas as pd
 from hccflow.ids import ScoreKind
 from hccflow.metrics.auc import stratified_auc, stratified_difference
 from hccflow.metrics.estimate import Estimate
+from hccflow.metrics.exchange import exchanged
 from hccflow.validate.scores import ScoreSet
 
 
@@ -32,12 +33,16 @@ def auc_within_folds(scores: ScoreSet, level: float) -> Estimate:
 
 
 def difference_within_folds(a: ScoreSet, b: ScoreSet, level: float) -> Estimate:
-    """AUC(a) - AUC(b) among subjects of one repeat and fold, of those whom the same fold of both has judged."""
+    """AUC(a) - AUC(b) among subjects of one repeat and fold, of those whom the same fold of both has judged.
+
+    The interval is DeLong's, the p that of the exchange test: folds hold few events.
+    """
     other = _judged(b).rename(columns={"score": "other"}).drop(columns="y")
     both = _judged(a).merge(other, on=["subject", "repeat", "fold"])
-    return stratified_difference(
+    found = stratified_difference(
         both["y"], both["score"], both["other"], both["fold"], repeats=both["repeat"], level=level
     )
+    return exchanged(found, both)
 
 
 def _judged(scores: ScoreSet) -> pd.DataFrame:
