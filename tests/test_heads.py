@@ -303,6 +303,7 @@ def test_every_case_is_scored_for_every_endpoint_and_teaches_what_it_knows(study
     assert final.loc["network.0", "n"] == 59 and "mvi 54, rfs 55, os 55" in final.loc["network.0", "detail"]
     assert final.loc["threshold", "n"] == 54 and final.loc["survival_cut.rfs", "n"] == 55
     assert final.loc["network.0.risk.rfs", "n"] == 59
+    assert final.loc["network.0.level.mvi", "n"] == 54, "only those whose label is known"
     facts = json.loads((study["root"] / "deep" / "freeze.json").read_text(encoding="utf-8"))
     assert facts["heads"]["rfs"]["n"] == 55 and facts["heads"]["rfs"]["threshold"]["value"] is None
     assert facts["training"]["n"] == 54 and facts["threshold"] == facts["heads"]["mvi"]["threshold"]

@@ -541,6 +541,20 @@ def test_early_stopping_sees_training_subjects_only(trained: dict[str, Any]) -> 
     assert final.loc["network.0", "n"] == 23 and "network.0.stop" not in final.index
 
 
+def test_the_level_of_every_training_is_the_share_of_events_of_its_rows(trained: dict[str, Any]) -> None:
+    _, _, subjects, folds, crops = trained["args"]
+    fits, given = trained["training"].fits, folds.set_index("subject")["fold"]
+    for place in (*trained["folds"], trained["root"] / "deep"):
+        model = load_network(place / "model")
+        held = int(place.name[-1]) if place.name.startswith("fold") else -1
+        rows = subjects[(subjects["subject"].map(given) != held) & (subjects["subject"] != "DEV000")]
+        x, found = model.inputs(rows.reset_index(drop=True), crops)
+        for out in model.outputs(model.rows(x, found)):
+            assert out["response"].mean() == pytest.approx(rows["response"].mean(), abs=1e-6)
+        mine = fits[fits["fold"].isna() if held < 0 else fits["fold"] == held].set_index("step")
+        assert mine.loc["network.1.level.response", "n"] == len(rows), "who was seen is written down"
+
+
 def test_judged_labels_and_images_change_nothing_in_their_own_fold(trained: dict[str, Any], tmp_path: Path) -> None:
     name, settings, subjects, folds, crops = trained["args"]
     held = subjects["subject"].isin(folds.loc[folds["fold"] == 0, "subject"])

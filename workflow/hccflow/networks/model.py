@@ -24,12 +24,12 @@ from hccflow.networks.heads import SEGMENTATION, Head, Tasks, named_tasks
 from hccflow.networks.loop import Rows, Trained, outputs_of, train_network
 from hccflow.networks.pretrained import origin
 from hccflow.networks.registry import Shape, build
-from hccflow.networks.risk import RiskScale, learn_risk_scale, score_of
+from hccflow.networks.risk import Level, RiskScale, Scale, learn_level, learn_risk_scale, score_of
 from hccflow.networks.state import load_weights, read_tensors, write_tensors
 from hccflow.tables import write_text
 
 log = logging.getLogger(__name__)
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class NetworkModel:
     preparation: Preparation | None
     scaling: Scaling
     networks: tuple[nn.Module, ...]
-    scales: tuple[Mapping[str, RiskScale], ...]
+    scales: tuple[Mapping[str, Scale], ...]
 
     @property
     def head(self) -> str:
@@ -154,7 +154,7 @@ class NetworkModel:
             "shape": asdict(self.shape), "heads": {name: asdict(head) for name, head in self.heads.items()},
             "preparation": self.preparation.to_json() if self.preparation is not None else None,
             "scaling": {"mean": self.scaling.mean, "sd": self.scaling.sd}, "seeds": len(self.networks),
-            "risk": [{name: asdict(scale) for name, scale in scales.items()} for scales in self.scales],
+            "scales": [{name: asdict(scale) for name, scale in scales.items()} for scales in self.scales],
         }  # fmt: skip
         for number, network in enumerate(self.networks):
             write_tensors(network.state_dict(), folder / f"seed-{number}.safetensors")
@@ -186,7 +186,7 @@ def load_network(folder: Path) -> NetworkModel:
     preparation = Preparation.from_json(data["preparation"]) if data["preparation"] is not None else None
     scaling = Scaling(tuple(data["scaling"]["mean"]), tuple(data["scaling"]["sd"]))
     heads = {name: Head(**{**h, "intervals_days": tuple(h["intervals_days"])}) for name, h in data["heads"].items()}
-    scales = tuple({name: RiskScale(**scale) for name, scale in one.items()} for one in data["risk"])
+    scales = tuple({name: _scale(about) for name, about in one.items()} for one in data["scales"])
     return NetworkModel(spec, heads, shape, encoding, preparation, scaling, tuple(networks), scales)
 
 
@@ -262,7 +262,7 @@ def fit_network(
         )  # fmt: skip
         _record(fold, number, held, trained)
         networks.append(trained.network)
-        scales.append(_risk_scales(fold, tasks, trained.network, rows.to(device), number, spec["batch_size"]))
+        scales.append(_learn_scales(fold, tasks, trained.network, rows.to(device), number, spec["batch_size"]))
         best.append(trained.best_epoch)
         history.append(pd.DataFrame(trained.history).assign(seed=number))
         log.info("%s, seed %d: best epoch %d", fold.where, number, trained.best_epoch)
@@ -270,16 +270,22 @@ def fit_network(
     return Fitted(model, best, pd.concat(history, ignore_index=True))
 
 
-def _risk_scales(
-    fold: Fold, tasks: Tasks, network: nn.Module, rows: Rows, number: int, size: int
-) -> dict[str, RiskScale]:
-    """Scale of every Cox head of a trained network, from the rows of its fold."""
-    cox = [name for name, head in tasks.heads.items() if head.loss == "cox"]
-    out = outputs_of(network, rows, size) if cox else {}
-    return {
-        name: fold.fit(f"network.{number}.risk.{name}", learn_risk_scale, score_of(tasks.heads[name], out[name]))
-        for name in cox
-    }
+def _learn_scales(fold: Fold, tasks: Tasks, network: nn.Module, rows: Rows, number: int, size: int) -> dict[str, Scale]:
+    """Scale of every Cox head and level of every binary head of a trained network, from the rows of its fold."""
+    out = outputs_of(network, rows, size)
+    scales: dict[str, Scale] = {}
+    for name, head in tasks.heads.items():
+        if head.loss == "cox":
+            risks = score_of(head, out[name])
+            scales[name] = fold.fit(f"network.{number}.risk.{name}", learn_risk_scale, risks)
+        elif head.loss == "bce":
+            logits = out[name].double().cpu().numpy()[fold.targets[name].known]
+            scales[name] = fold.known(name).fit(f"network.{number}.level.{name}", learn_level, logits)
+    return scales
+
+
+def _scale(about: Mapping[str, float]) -> Scale:
+    return Level(**about) if "shift" in about else RiskScale(**about)
 
 
 def _stopping_rows(fold: Fold, number: int) -> np.ndarray:
