@@ -23,6 +23,7 @@ from hccflow.report import build_report, render, write_report
 from hccflow.report.page import Callout, Cell, Figure, Gallery, Section, Table
 from hccflow.report.results import Results
 from hccflow.report.sections import SECTIONS, headline, performance
+from hccflow.report.sections.leakage import training_sets
 from hccflow.report.words import number
 from hccflow.tables import read_table, subjects_digest, write_table, write_text
 
@@ -453,6 +454,26 @@ def test_fits_are_held_against_the_split(own: tuple[Path, dict[str, Any]]) -> No
     write_table(table, path)
     assert "5 of 6" in verdicts().values()
     assert "not the subjects that its fold may teach with" in words(section(*own, "leakage"))
+    subjects = pd.concat([read_table(path) for path in sorted(own[0].glob("enrol/*/subjects.tsv"))])
+    split = read_table(own[0] / "enrol/split.tsv", "split")
+    manifest = read_table(own[0] / "train/size/manifest.tsv")
+    ok = manifest.loc[manifest["status"] == "ok", ["cohort", "subject"]]
+    left = subjects.merge(ok, on=["cohort", "subject"])
+    one = left.loc[left["cohort"] == "phantom-dev", "subject"].iloc[0]
+    path = own[0] / "enrol/phantom-dev/subjects.tsv"
+    enrolled = read_table(path)
+    enrolled.loc[enrolled["subject"] == one, "response"] = None
+    write_table(enrolled, path)
+    keys = set(ok["cohort"] + "/" + ok["subject"]) - {f"phantom-dev/{one}"}
+    table["step"], table["subjects_digest"] = "network.0.level.response", [
+        training_sets(split, keys)[None if pd.isna(fold) else (int(repeat), int(fold))]
+        for repeat, fold in table[["repeat", "fold"]].itertuples(index=False)
+    ]  # fmt: skip
+    write_table(table, own[0] / "train/size/fits.tsv")
+    told = section(*own, "leakage").blocks[0]
+    assert isinstance(told, Table)
+    level = next(row for row in told.rows if row.cells[0].text == "network.0.level.response")
+    assert level.cells[-1].text == f"{len(table)} of {len(table)}", "those who know the label, and nobody else"
 
 
 def test_looks_are_printed_and_their_absence_is_a_warning(own: tuple[Path, dict[str, Any]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from hccflow.duplicates import PAIR, like_people, near_images
 from hccflow.freeze import other_code
 from hccflow.ids import Status
+from hccflow.models.targets import SURVIVAL
 from hccflow.report.page import DASH, Block, Callout, Cell, Row, Section, Table
 from hccflow.report.results import Results, groups, records, require
 from hccflow.report.sections.models import FIT_COLUMNS
@@ -16,9 +18,11 @@ from hccflow.report.words import caption, short
 from hccflow.tables import subjects_digest
 
 #: Prefix of a step inside an inner cross-validation, ``tune.0.scale``, and what the report says for it.
-INNER, INNER_WORDS = r"^(?:\w+\.\d+\.)+", "inner: "
-#: Prefix of the training of one network (one seed).
-NETWORK = "network."
+INNER, INNER_WORDS = r"^(?!network\.\d+\.(?!stop))(?:\w+\.\d+\.)+", "inner: "
+#: Training of one network (one seed).
+NETWORK = r"network\.\d+"
+#: Digest of the subjects that each fold, and the final fit (None), may see.
+Allowed = Mapping[tuple[int, int] | None, str]
 
 
 def build(results: Results) -> Section:
@@ -49,6 +53,7 @@ def training_sets(split: pd.DataFrame, taught: set[str]) -> dict[tuple[int, int]
 
 def _fits(results: Results) -> list[Block]:
     split = results.table("enrol/split.tsv", "split")
+    knowing = _knowing(results)
     rows: list[Row] = []
     sources = []
     for model in results.models:
@@ -58,10 +63,11 @@ def _fits(results: Results) -> list[Block]:
             continue
         sources.append(name)
         require(fits, FIT_COLUMNS, name)
-        allowed: dict[tuple[int, int] | None, str] = {}
+        allowed: list[Allowed] = []
         if split is not None and manifest is not None:
             ok = manifest[manifest["status"] == Status.OK.value]
-            allowed = training_sets(split, set(ok["cohort"] + "/" + ok["subject"]))
+            taught = set(ok["cohort"] + "/" + ok["subject"])
+            allowed = [training_sets(split, who) for who in (taught, *(taught & known for known in knowing))]
         rows.append(Row([Cell(results.label("models", model))], heading=True))
         fits = fits.assign(step=fits["step"].str.replace(INNER, INNER_WORDS, regex=True))
         for (step,), part in groups(fits, ["step"]):
@@ -74,8 +80,20 @@ def _fits(results: Results) -> list[Block]:
     return [Table("fits", caption("fits"), columns, rows, [*sources, "train/*/manifest.tsv", "enrol/split.tsv"])]
 
 
-def _verdict(step: str, part: pd.DataFrame, allowed: Mapping[tuple[int, int] | None, str]) -> Cell:
-    """How many fits of a step saw exactly the subjects that their fold may teach with."""
+def _knowing(results: Results) -> list[set[str]]:
+    """Development subjects that know each endpoint: a step that learns from one label sees no others."""
+    subjects = pd.concat([results.subjects[cohort] for cohort in results.development], ignore_index=True)
+    found = []
+    for name, spec in results.settings["endpoints"].items():
+        column = f"{name}_time_days" if spec["kind"] == SURVIVAL else name
+        if column in subjects:
+            rows = subjects[subjects[column].notna()]
+            found.append(set(rows["cohort"] + "/" + rows["subject"]))
+    return found
+
+
+def _verdict(step: str, part: pd.DataFrame, allowed: Sequence[Allowed]) -> Cell:
+    """How many fits of a step saw exactly the subjects that their fold may teach with, or those that know a label."""
     if step.startswith(INNER_WORDS):
         return Cell(DASH, "inner cross-validation: part of the training set of its fold")
     if not allowed:
@@ -84,10 +102,10 @@ def _verdict(step: str, part: pd.DataFrame, allowed: Mapping[tuple[int, int] | N
     for record in records(part):
         final = pd.isna(record["fold"])
         place = None if final else (int(record["repeat"]), int(record["fold"]))
-        right += str(record["subjects_digest"]) == allowed.get(place)
+        right += any(str(record["subjects_digest"]) == sets.get(place) for sets in allowed)
     if right == len(part):
         return Cell(f"{right} of {right}", strong=True)
-    if step.startswith(NETWORK):
+    if re.fullmatch(NETWORK, step):
         return Cell(f"{right} of {len(part)}", "in a fold without the subjects that decide when to stop (inner: stop)")
     return Cell(f"{right} of {len(part)}", "not the subjects that its fold may teach with: see fits.tsv")
 
