@@ -202,10 +202,10 @@ class _Survival:
 
     def _repeats(self, index: pd.Index) -> list[list[Concordance]]:
         """Concordance of these subjects in each fold of each repeat."""
-        table = self.table.set_index("subject").loc[index].reset_index()
+        table = self._by_fold("risk")
+        table = table[table.index.get_level_values("subject").isin(index)]
         return [
-            [self._concordance(part.groupby("subject")[OUTCOME].mean()) for _, part in repeat.groupby("fold")]
-            for _, repeat in table.groupby("repeat")
+            [self._concordance(part) for _, part in repeat.groupby("fold")] for _, repeat in table.groupby("repeat")
         ]
 
     @staticmethod
