@@ -49,7 +49,7 @@ class NetworkModel:
         Of the image channels.
     networks : tuple of torch.nn.Module
     scales : tuple of mapping
-        Of each network the scale of its Cox heads, by endpoint.
+        Of each network the scale of its Cox heads and the level of its binary ones, by endpoint.
     """
 
     spec: Mapping[str, Any]

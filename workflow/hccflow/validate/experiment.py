@@ -60,7 +60,9 @@ def compare(
         ``auc`` (pooled) and ``brier`` of each, ``auc_difference_within_folds`` and ``auc_difference`` (DeLong) and
         ``brier_difference`` (bootstrap) of variant minus base, all paired; of a survival endpoint
         ``c_harrell_within_folds``, ``c_harrell``, ``c_difference_within_folds`` and ``c_difference`` (jackknife,
-        paired). The test of a variant is the one within folds: pooled, an offset between the trainings of two folds
+        paired).
+        The test of a variant is the one within folds, whose p is that of the exchange test:
+        pooled, an offset between the trainings of two folds
         counts as a difference between their subjects. The rows ``…_holm`` are adjusted over all these tests and one
         more, with p = 1, for each variant that was tried and is no longer declared: no p among the declared ones could
         weigh more.
