@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,21 @@ from lifelines.utils import concordance_index
 
 import report_tree
 from hccflow.cli import main
-from hccflow.errors import FreezeError, LeakageError
+from hccflow.errors import FitError, FreezeError, LeakageError
 from hccflow.freeze import freeze, other_code, split_digest
 from hccflow.ids import CohortRole
 from hccflow.ledger import VARIANT, read_variants, record_variant
 from hccflow.metrics.auc import auc, paired_auc, stratified_difference
 from hccflow.metrics.concordance import Concordance
 from hccflow.metrics.exchange import exchanged
+from hccflow.models.fold import Fold
 from hccflow.predict import open_frozen, predict
 from hccflow.report.page import Callout, Table
 from hccflow.report.results import Results
 from hccflow.report.sections import experiment
 from hccflow.scores import score_table
 from hccflow.tables import read_table, write_table
-from hccflow.train.choosing import train_choice
+from hccflow.train.choosing import learn_choice, train_choice
 from hccflow.train.training import train, write_training
 from hccflow.validate import Options
 from hccflow.validate.experiment import compare, tried
@@ -233,7 +235,8 @@ def test_a_fold_is_judged_by_what_the_other_folds_chose(study: dict[str, Any], b
         for name, table in tables.items():
             rest = table[(table["repeat"] == repeat) & (table["fold"] != fold)]
             y, p = rest["y_true"].to_numpy(float), rest["y_prob"].to_numpy(float)
-            value = auc(y, p).value
+            pairs = rest[rest["y_true"] == 1].merge(rest[rest["y_true"] == 0], on="fold")
+            value = np.heaviside(pairs["y_prob_x"] - pairs["y_prob_y"], 0.5).mean()
             reached[name] = value if by == "auc" else (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
         taken = max(reached, key=lambda name: reached[name])
         assert training.facts["in_folds"][f"{int(repeat)}-{int(fold)}"] == taken
@@ -272,12 +275,14 @@ def test_a_choice_is_made_by_the_code_that_chooses(study: dict[str, Any], monkey
     assert "made by other code" in other_code(facts) and "now other choose" in other_code(facts)
 
 
-def noise(folder: Path, subjects: pd.DataFrame, parts: pd.DataFrame, rng: np.random.Generator) -> None:
-    """A frozen model whose out-of-fold scores have nothing to do with the label."""
+def scored(
+    folder: Path, subjects: pd.DataFrame, parts: pd.DataFrame, score: Callable[[pd.DataFrame], pd.Series | np.ndarray]
+) -> None:
+    """A frozen model whose out-of-fold scores are what `score` makes of the labels and folds."""
     scores = subjects[["cohort", "subject", "session"]].merge(parts[["subject", "repeat", "fold"]], on="subject")
     y = scores["subject"].map(subjects.set_index("subject")["response"])
-    fixed = {"study": "toy", "model": folder.name, "endpoint": "response", "kind": "oof", "y_true": y}
-    write_table(score_table(scores.assign(**fixed, y_prob=rng.random(len(scores)))), folder / "predictions.tsv")
+    scores = scores.assign(study="toy", model=folder.name, endpoint="response", kind="oof", y_true=y)
+    write_table(score_table(scores.assign(y_prob=score(scores))), folder / "predictions.tsv")
     write_table(pd.DataFrame({"a": [1]}), folder / "model" / "model.tsv")
     freeze(
         folder, {"model": folder.name, "kind": "tabular", "endpoint": "response", "split_digest": split_digest(parts)}
@@ -295,7 +300,7 @@ def test_choosing_among_models_without_signal_does_not_make_one(tmp_path: Path) 
         parts = split(subjects)
         folders = [tmp_path / f"noise{number}" / f"m{candidate}" for candidate in range(12)]
         for folder in folders:
-            noise(folder, subjects, parts, rng)
+            scored(folder, subjects, parts, lambda rows: rng.random(len(rows)))
         found = train_choice("best", settings(best=spec), subjects, parts, folders).predictions
         tables = [read_table(folder / "predictions.tsv") for folder in folders]
         apparent.append(max(auc(t["y_true"], t["y_prob"]).value or 0 for t in tables))
@@ -303,6 +308,35 @@ def test_choosing_among_models_without_signal_does_not_make_one(tmp_path: Path) 
     error = 0.053 / np.sqrt(5)  # sqrt(121 / (12 * 60 * 60)): the standard error of one AUC under the null
     assert np.mean(apparent) > 0.5 + 3 * error
     assert abs(np.mean(honest) - 0.5) < 4 * error
+
+
+def test_a_candidate_loses_nothing_by_the_offsets_of_its_folds(tmp_path: Path) -> None:
+    """One candidate ranks better inside every fold, and is worse over all rows: each fold has its own level."""
+    subjects, _ = cohort("dev", 120, 5)
+    parts, rng = split(subjects), np.random.default_rng(3)
+    spec = {"kind": "choice", "endpoint": "response", "choose": {"among": "s", "by": "auc"}}
+    folders = [tmp_path / name for name in ("weak", "shifted")]
+    scored(folders[0], subjects, parts, lambda rows: 0.4 + 0.02 * rows["y_true"] + 0.1 * rng.random(len(rows)))
+    scored(
+        folders[1],
+        subjects,
+        parts,
+        lambda rows: 0.2 * rows["fold"] + 0.05 * rows["y_true"] + 0.1 * rng.random(len(rows)),
+    )
+    pooled = [auc(t["y_true"], t["y_prob"]).value for t in (read_table(f / "predictions.tsv") for f in folders)]
+    assert (pooled[0] or 0) > (pooled[1] or 1)
+    facts = train_choice("best", settings(best=spec), subjects, parts, folders).facts
+    assert facts["chosen"] == "shifted" and set(facts["in_folds"].values()) == {"shifted"}
+
+
+def test_a_choice_without_a_fold_of_both_classes_says_so(tmp_path: Path) -> None:
+    subjects, _ = cohort("dev", 40, 5)
+    parts = split(subjects, repeats=1)
+    parts["fold"] = parts["subject"].map(subjects.set_index("subject")["response"])
+    fold = Fold(pd.DataFrame({"a": subjects["response"]}), subjects["response"].to_numpy(float),
+                (subjects["cohort"] + "/" + subjects["subject"]).to_numpy(object), (1, 0, 0))  # fmt: skip
+    with pytest.raises(FitError, match="no fold has rows of both classes"):
+        learn_choice(fold, "auc", parts)
 
 
 def test_a_changed_candidate_or_another_split_is_refused(study: dict[str, Any], tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hccflow.errors import FitError
 from hccflow.freeze import SCORES
-from hccflow.metrics.auc import placements
+from hccflow.ids import Role
+from hccflow.metrics.auc import stratified_auc
 from hccflow.models.fold import Fold
 from hccflow.models.fusion import probability_table
 from hccflow.models.tabular import TINY
@@ -43,7 +45,7 @@ class Copied:
         shutil.copytree(self.source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
 
 
-def learn_choice(fold: Fold, by: str) -> Choice:
+def learn_choice(fold: Fold, by: str, split: pd.DataFrame) -> Choice:
     """Candidate with the best out-of-fold scores on the rows of a fold, the first of equals.
 
     Parameters
@@ -51,11 +53,19 @@ def learn_choice(fold: Fold, by: str) -> Choice:
     fold : Fold
         Training rows; its predictors are the candidates' out-of-fold probabilities, in the order of the sweep.
     by : str
-        ``auc`` (higher is better) or ``log_loss`` (mean negative log-likelihood, lower is better).
+        ``auc`` (higher is better; among subjects judged by the same networks or fits, as everywhere) or ``log_loss``
+        (mean negative log-likelihood, lower is better).
+    split : pandas.DataFrame
+        The study's split. In the final choice each repeat's folds hold the means over repeats apart in turn.
+
+    Raises
+    ------
+    FitError
+        By ``auc``, and no fold has rows of both classes.
     """
     names = list(fold.x.columns)
     if by == "auc":
-        reached = [placements(fold.y, fold.x[name].to_numpy(float)).auc for name in names]
+        reached = _reached(fold, split)
         best = int(np.argmax(reached))
     else:
         p = np.clip(fold.x.to_numpy(float), TINY, 1 - TINY)
@@ -63,6 +73,22 @@ def learn_choice(fold: Fold, by: str) -> Choice:
         best = int(np.argmin(reached))
     told = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, reached, strict=True))
     return Choice(str(names[best]), f"{names[best]} by {by} ({told})")
+
+
+def _reached(fold: Fold, split: pd.DataFrame) -> list[float]:
+    """AUC within folds of each candidate."""
+    parts = split[split["role"] == Role.TRAIN.value]
+    if fold.repeat is not None:
+        parts = parts[parts["repeat"] == fold.repeat]
+    parts = parts.assign(subject=parts["cohort"] + "/" + parts["subject"])[["subject", "repeat", "fold"]]
+    rows = fold.x.assign(y=fold.y, subject=fold.subjects).merge(parts, on="subject")
+    found = [stratified_auc(rows["y"], rows[name], rows["fold"], repeats=rows["repeat"]) for name in fold.x.columns]
+    if any(one.value is None for one in found):
+        raise FitError(
+            "no fold has rows of both classes to choose by", where=fold.where, expected="both classes in a fold",
+            found=found[0].reason, todo="take fewer folds, stratify the split by the endpoint, or choose by log_loss",
+        )  # fmt: skip
+    return [float(one.value) for one in found if one.value is not None]
 
 
 def train_choice(
@@ -98,7 +124,7 @@ def train_choice(
     folders = {folder.name: folder for folder in inputs}
     learnt = learn_from_scores(
         settings, spec, subjects, split, folders, list(folders), probability_table,
-        fit=lambda fold, _: fold.fit("choose", learn_choice, by),
+        fit=lambda fold, _: fold.fit("choose", learn_choice, by, split),
         score=lambda taken, held: held[taken.name].to_numpy(float),
     )  # fmt: skip
     final, frozen = learnt.final, learnt.frozen
