@@ -126,6 +126,7 @@ def test_a_fold_that_judges_nobody_is_trained_and_its_spread_is_unknown(tmp_path
     about = [json.loads((place / "fold.json").read_text(encoding="utf-8")) for place in places]
     assert about[2]["seed_sd"] == {"response": None}
     training, _ = train_network(*args, places, work=tmp_path / "work")
+    assert about[0]["device"] == "CPU" and training.facts["devices"] == ["CPU"]
     assert set(training.predictions["subject"]) == set(cases["subject"][1:]) and len(fold_dice(places)) == 12
     mean = np.mean([fact["seed_sd"]["response"] for fact in about[:2]])
     assert training.facts["seed_sd"] == {"response": pytest.approx(mean, abs=1e-6)}

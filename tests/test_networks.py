@@ -26,7 +26,7 @@ from hccflow.networks import augment, loop, overlays
 from hccflow.networks.architectures import ARCHITECTURES, stages
 from hccflow.networks.crops import read_crops, view
 from hccflow.networks.croptable import crop_table
-from hccflow.networks.device import choose_device
+from hccflow.networks.device import choose_device, describe_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import TaskLoss, response_loss, segmentation_loss
@@ -461,6 +461,28 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_device("auto").type == "cpu"
     with pytest.raises(ConfigError, match="demands a GPU"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("module", "driver"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 2023\nGCC: 11.4", "535.129.03"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86  Release Build\n", "570.86"),
+        (None, "unknown"),
+    ],
+)  # fmt: skip
+def test_the_hardware_is_written_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str | None, driver: str
+) -> None:
+    if module is not None:
+        (tmp_path / "version").write_text(module, encoding="utf-8")
+    monkeypatch.setattr("hccflow.networks.device.DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
+    monkeypatch.setattr(torch.version, "cuda", "12.4")
+    told = describe_device(torch.device("cuda"))
+    assert told == f"NVIDIA H200, CUDA 12.4, cuDNN 90100, driver {driver}"
+    assert describe_device(torch.device("cpu")) == "CPU"
 
 
 # The stage

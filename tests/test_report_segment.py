@@ -77,6 +77,7 @@ def _network(root: Path, model: str, cohort: str) -> None:
         write_text(root / f"train/{model}/fold-0-{fold}/fold.json", json.dumps(facts))
     write_table(pd.DataFrame(rows), root / f"train/{model}/history.tsv")
     freeze = {"threshold": {"value": 0.5, "rule": "youden", "reason": ""}, "epochs": 4, "seed_sd": {"response": 0.05}}
+    freeze["devices"] = ["CPU", "NVIDIA H100, CUDA 12.4, cuDNN 90100, driver 550.54.14"]
     freeze["initial_weights"] = {"file": "r18.safetensors", "licence": "MIT", "sha256": "0" * 64}
     freeze |= {
         "training": {"n": 37, "n_events": 17, "cohorts": ["phantom-dev"], "subjects_digest": "ab" * 8},
@@ -269,7 +270,10 @@ def test_networks_training_and_ablation(tree: tuple[Path, dict[str, Any]]) -> No
     part = networks.build(Results(*tree))
     found = tables(part)
     row = found["networks"].rows[0]
-    assert row.cells[1].text == "multitask_encoder, 3D, from r18.safetensors (MIT)"
+    assert row.cells[1].text == (
+        "multitask_encoder, 3D, from r18.safetensors (MIT), "
+        "trained on CPU and NVIDIA H100, CUDA 12.4, cuDNN 90100, driver 550.54.14"
+    )
     assert [cell.text for cell in row.cells[2:]] == [
         "response 1, segmentation 0.5", "2 × 2", "3.5 (3 to 4)", "4", "0.050 (0.040 to 0.060)"
     ]  # fmt: skip

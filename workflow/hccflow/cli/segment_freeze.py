@@ -23,10 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Freeze."""
     splits = json.loads((args.folder / "model" / "splits_final.json").read_text(encoding="utf-8"))
+    folds = [json.loads(path.read_text(encoding="utf-8")) for path in (args.folder / "model").glob("fold-*/fold.json")]
     subjects = [subject_of(name) for fold in splits for name in fold["val"]]
     facts = {
         "kind": "nnunet",
         "folds": len(splits),
+        "devices": sorted({fold["device"] for fold in folds}),
         "seed": args.settings["seed"],
         "n_subjects": len(set(subjects)),
         "subjects_digest": subjects_digest(subjects),

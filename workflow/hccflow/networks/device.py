@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import nn
 
 from hccflow.errors import ConfigError
 
+#: Where Linux tells the version of NVIDIA's kernel driver, which torch does not.
+DRIVER = Path("/proc/driver/nvidia/version")
 #: Kept alive: the operators' definitions go away with the object.
 _library: list[Any] = []
 
@@ -60,6 +64,17 @@ def choose_device(wanted: str, where: str = "network.device") -> torch.device:
             todo="run on a machine with a GPU, install the CUDA build of torch, or set device: auto",
         )  # fmt: skip
     return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """Hardware for the record: ``CPU``, or a GPU with the versions of CUDA, cuDNN and its driver."""
+    if device.type == "cpu":
+        return "CPU"
+    text = DRIVER.read_text(encoding="utf-8") if DRIVER.is_file() else ""
+    driver = re.search(r"\b\d+\.\d+(\.\d+)*\b", text)
+    told = driver.group() if driver else "unknown"
+    name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+    return f"{name}, CUDA {torch.version.cuda}, cuDNN {cudnn}, driver {told}"
 
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:

@@ -137,6 +137,7 @@ def train_choice(
     more = {
         "kind": frozen[final.name]["kind"], "chosen": final.name, "by": by, "in_folds": in_folds,
         "candidates": {model: facts["digest"] for model, facts in frozen.items()},
+        "devices": frozen[final.name].get("devices", []),
     }  # fmt: skip
     return conclude(
         name, settings, split, learnt.rows, learnt.judged,

@@ -19,7 +19,7 @@ from hccflow.models.encoding import KEYS, Encoding
 from hccflow.models.fold import FITS, Development
 from hccflow.models.targets import Target
 from hccflow.networks.crops import Crops, read_crops, view
-from hccflow.networks.device import choose_device, prepare
+from hccflow.networks.device import choose_device, describe_device, prepare
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.model import Fitted, fit_network
 from hccflow.networks.options import check_network
@@ -89,7 +89,7 @@ def train_fold(
     write_table(segmentation_dice(fitted.model, unseen, cases), out / DICE, sort_by=KEYS)
     facts = {
         **about, "repeat": repeat, "fold": fold, "best_epochs": fitted.best_epochs,
-        "seed_sd": spread, "selected": fitted.model.selected,
+        "seed_sd": spread, "selected": fitted.model.selected, "device": describe_device(fitted.model.device),
     }  # fmt: skip
     write_text(out / "fold.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -161,6 +161,7 @@ def train_network(
     more = {
         "initial_weights": origin(settings["models"][name]["network"]), "epochs": epochs, "seed_sd": spread,
         "task_weights": learnt or tasks.weights,
+        "devices": sorted({describe_device(fitted.model.device), *(fact["device"] for fact in facts)}),
     }  # fmt: skip
     training = conclude(
         name, settings, split, rows, scores, fitted.model, final_fold, selection,

@@ -88,10 +88,11 @@ def _training(results: Results, models: list[str]) -> Table:
 
 
 def _network(spec: Mapping[str, Any], freeze: Mapping[str, Any]) -> str:
-    """Architecture, dimensions, and the weights with which training began."""
+    """Architecture, dimensions, the weights with which training began, and where it was trained."""
     began = freeze.get("initial_weights", "weights unknown")
     weights = began if isinstance(began, str) else f"from {began['file']} ({began['licence']})"
-    return f"{spec['architecture']}, {option(spec, 'dims'):g}D, {weights}"
+    devices = " and ".join(freeze.get("devices", [])) or "unknown hardware"
+    return f"{spec['architecture']}, {option(spec, 'dims'):g}D, {weights}, trained on {devices}"
 
 
 def _task(name: str, task: Mapping[str, Any], learnt: Mapping[str, float] | None) -> str:

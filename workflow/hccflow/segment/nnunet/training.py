@@ -18,7 +18,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from hccflow.errors import DataAbsentError, FreezeError
 from hccflow.ids import Status
-from hccflow.networks.device import choose_device, demand_determinism
+from hccflow.networks.device import choose_device, demand_determinism, describe_device
 from hccflow.provenance import code_digest, digest_of, file_digest
 from hccflow.segment.dataset import KEYS
 from hccflow.segment.nnunet.planning import TINY, guarded
@@ -78,6 +78,7 @@ def train_fold(
     write_table(training_log(trainer, list(segment["labels"])), out / "log.tsv")
     about = {
         "fold": fold,
+        "device": describe_device(device),
         "trainer": segment["trainer"],
         "mirror_axes": trainer.inference_allowed_mirroring_axes,
         "iterations": trainer.num_epochs * trainer.num_iterations_per_epoch,
