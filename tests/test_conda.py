@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
 from hccflow.provenance import closure, module_file
+from hccflow.study import load_study
 from mockstudy import ROOT
 
 FILES = sorted((ROOT / "envs").glob("*.yaml"))
@@ -63,6 +66,26 @@ def test_rules_of_one_kind_share_one_environment() -> None:
     assert {"extract", "train", "validate", "survive", "report"} <= used["models"]
     assert {"segment_train", "train_fold", "train_network", "explain"} <= used["segment"]
     assert used[BY_MODEL] == {"predict"}
+
+
+def test_a_model_is_opened_in_the_environment_of_what_it_freezes() -> None:
+    """A choice freezes the files of one of its candidates: among networks it cannot be opened without torch."""
+    config = yaml.safe_load((ROOT / "studies" / "chen2025.yaml").read_text(encoding="utf-8"))
+    config["models"]["texture"] = {"kind": "choice", "endpoint": "response", "choose": {"among": "channels"}}
+    study = load_study(config, ROOT)
+    known = {"STUDY": study, "expand": lambda *_, **__: []}
+    for part in ("variants", "inputs"):  # plain functions of wildcards, without a rule
+        known |= runpy.run_path(str(ROOT / "workflow" / "rules" / f"{part}.smk"), init_globals=known)
+    used: dict[str, list[str]] = {"segment": [], "models": []}
+    for model in study.models:
+        path = ROOT / "workflow" / "rules" / known[BY_MODEL](SimpleNamespace(model=model))
+        assert path.is_file()
+        used[path.stem].append(model)
+    networks, tables = {"deep", "deep_clinical"}, {"size", "clinical", "radiomics"}
+    assert {name.split("__")[0] for name in used["segment"]} == networks | {"best", "best_clinical"}
+    assert {name.split("__")[0] for name in used["models"]} == tables | {"texture", "mean"}
+    assert {"deep__swin", "deep__only_portal", "deep_clinical__densenet"} <= set(used["segment"])
+    assert {"radiomics__roi_wider", "radiomics__only_portal"} <= set(used["models"])
 
 
 def rules() -> dict[str, tuple[str, str]]:

@@ -119,8 +119,8 @@ def predicted_masks(wildcards):
 
 
 def environment_of_model(wildcards):
-    """Environment that opens a model: only a network needs torch."""
-    return f"../../envs/{'segment' if KIND[wildcards.model] == 'network' else 'models'}.yaml"
+    """Environment that opens a model: only a network, also one that was chosen among networks, needs torch."""
+    return f"../../envs/{'segment' if entry(wildcards)['kind'] == 'network' else 'models'}.yaml"
 
 
 def table_of(name):
