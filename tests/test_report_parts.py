@@ -105,6 +105,36 @@ def test_out_of_fold_scores_are_told_within_folds_and_a_test_part_by_itself(tmp_
     assert told == expected, "no row of both kinds together"
 
 
+@pytest.mark.parametrize(
+    ("interval", "p", "said"),
+    [
+        ((0.02, 0.2), 0.03, "above zero and the exchange test agrees: in this cohort Radiomics (LASSO, XGBoost) was b"),
+        (
+            (-0.2, -0.02),
+            0.03,
+            "below zero and the exchange test agrees: in this cohort Radiomics (LASSO, XGBoost) was w",
+        ),
+        ((0.02, 0.2), 0.13, "above zero, but the exchange test does not"),
+        ((-0.2, -0.02), 0.13, "below zero, but the exchange test does not"),
+        ((-0.02, 0.2), 0.03, "includes zero, though the exchange test alone"),
+        ((-0.02, 0.2), 0.13, "includes zero: these data do not show"),
+    ],
+)
+def test_within_folds_nobody_is_better_by_the_interval_alone(
+    tmp_path: Path, interval: tuple[float, float], p: float, said: str
+) -> None:
+    results = judged_tree(tmp_path, test_part=False)
+    own, other = (headline._performance(results, name) for name in ("radiomics", "clinical"))
+    gap = {**(headline.difference(results) or {}), "ci_low": interval[0], "ci_high": interval[1], "p": p}
+    sentence = headline._sentence(results, own, other, gap)
+    assert said in sentence
+    settled = "agrees" in said
+    assert ("better" in sentence or "worse" in sentence) == settled
+    pooled = headline._sentence(results, own, other, {**gap, "metric": "auc_difference"})
+    assert ("better" in pooled or "worse" in pooled) == (interval[0] * interval[1] > 0), "DeLong's p is the interval's"
+    assert "exchange" not in pooled
+
+
 def test_a_choice_may_use_what_the_base_of_its_sweep_may() -> None:
     found = report_tree.settings()
     found["experiment"] = {"backbones": {"of": "deep"}}

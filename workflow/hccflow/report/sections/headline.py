@@ -88,9 +88,14 @@ def cohort_words(results: Results, row: dict[str, Any] | None) -> str:
     )
 
 
+def confidence(results: Results) -> float:
+    """Level of all intervals."""
+    return float(results.settings.get("validate", {}).get("confidence", 0.95))
+
+
 def level(results: Results) -> str:
     """Level of all intervals as text, ``95%``."""
-    return f"{100 * results.settings.get('validate', {}).get('confidence', 0.95):g}%"
+    return f"{100 * confidence(results):g}%"
 
 
 def _sentence(
@@ -120,13 +125,27 @@ def _sentence(
     sign = "+" if gap["value"] > 0 else ""
     test = f", p = {p_value(gap['p'])}".replace("= <", "< ") if not missing(gap["p"]) else ""
     text += f" The difference was {sign}{number(gap['value'])}{_interval_words(results, gap)}{test}."
+    return f"{text} {_verdict(results, gap, model, comparator)}"
+
+
+def _verdict(results: Results, gap: dict[str, Any], model: str, comparator: str) -> str:
+    """What follows from a difference.
+
+    Within folds its p is that of the exchange test, because DeLong's interval may be too narrow with few events in each
+    fold: nobody is called better or worse by the interval alone.
+    """
     if missing(gap["ci_low"]) or missing(gap["ci_high"]):
-        return f"{text} It has no interval ({gap['reason'] or 'no reason recorded'}), so nothing follows from it."
-    if gap["ci_low"] > 0:
-        return f"{text} The interval lies above zero: in this cohort {model} was better than {comparator}."
-    if gap["ci_high"] < 0:
-        return f"{text} The interval lies below zero: in this cohort {model} was worse than {comparator}."
-    return f"{text} The interval includes zero: these data do not show that {model} differs from {comparator}."
+        return f"It has no interval ({gap['reason'] or 'no reason recorded'}), so nothing follows from it."
+    better, worse = gap["ci_low"] > 0, gap["ci_high"] < 0
+    where = f"The interval {'lies above' if better else 'lies below' if worse else 'includes'} zero"
+    tested = gap["metric"].endswith(WITHIN)
+    if tested and (better or worse) != (gap["p"] <= 1 - confidence(results)):
+        open_words = caption("headline_interval_alone" if better or worse else "headline_test_alone")
+        return f"{where}, {open_words}: these data do not settle whether {model} differs from {comparator}."
+    if better or worse:
+        agreed = " and the exchange test agrees" if tested else ""
+        return f"{where}{agreed}: in this cohort {model} was {'better' if better else 'worse'} than {comparator}."
+    return f"{where}: these data do not show that {model} differs from {comparator}."
 
 
 def _interval_words(results: Results, row: dict[str, Any]) -> str:
