@@ -17,7 +17,7 @@ from hccflow.models.encoding import Encoding
 from hccflow.networks import augment, loop
 from hccflow.networks.architectures import ARCHITECTURES, option, reductions
 from hccflow.networks.crops import Crops, Scaling, view
-from hccflow.networks.device import on_device
+from hccflow.networks.device import on_device, prepare
 from hccflow.networks.gradcam import METHODS, class_activation, explain, redrawn
 from hccflow.networks.heads import Tasks, tasks_of
 from hccflow.networks.losses import response_loss
@@ -229,6 +229,35 @@ def test_pooling_keeps_its_digits_where_a_gpu_multiplies_in_bfloat16() -> None:
         found = pooling(maps, logits)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[:, :6], exact, rtol=0.02, atol=0.02)
+
+
+@every
+def test_heads_keep_their_digits_where_a_gpu_multiplies_in_bfloat16(
+    own: dict[str, Any], size: tuple[int, int, int]
+) -> None:
+    """Logits in bfloat16 tie: between 0.25 and 0.5 it has 128 numbers."""
+    rows, shape = rows_of(own, size, 24)
+    torch.manual_seed(0)
+    network = build(Shape(2, shape.size, 1, {"response": 1, "os": 3}), complete(own)).train()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(rows.images, rows.clinical)
+    for name in ("response", "os", "features"):
+        assert out[name].dtype == torch.float32, name
+    assert len(out["response"].unique()) == 24 and len(out["os"].unique()) == 72
+
+
+@pytest.mark.parametrize("place", [0, 3, 6, 9, 13, 15], ids=lambda place: NAMES[place])
+def test_scores_have_the_arithmetic_of_the_frozen_network_where_training_has_bfloat16(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "autocast", lambda device: torch.autocast(device.type, dtype=torch.bfloat16))
+    prepare(torch.device("cpu"), 1)
+    assert not (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+    network, rows, _ = train(*CASES[place], epochs=1)
+    found = loop.outputs_of(network, rows, 8)
+    with torch.no_grad():
+        frozen = network.eval()(rows.images, rows.clinical)
+    assert all(torch.equal(found[name], frozen[name]) for name in frozen)
 
 
 # What a network sees

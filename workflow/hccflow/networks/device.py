@@ -97,9 +97,10 @@ def demand_determinism(device: torch.device) -> None:
 
 
 def prepare(device: torch.device, threads: int) -> None:
-    """Threads, and repeatable kernels: bit by bit on the CPU, as far as cuDNN goes on a GPU."""
+    """Threads, float32 as such, and repeatable kernels: bit by bit on the CPU, as far as cuDNN goes on a GPU."""
     torch.set_num_threads(threads)
     demand_determinism(device)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs that costs a tenth of the time
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # else a GPU scores with convolutions of ten bits

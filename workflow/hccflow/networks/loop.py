@@ -232,13 +232,17 @@ def _epoch(
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Let a GPU multiply in bfloat16; the CPU computes in float32."""
+    """Let a GPU multiply in bfloat16 while it trains; the CPU computes in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
 @torch.no_grad()
 def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
-    """Outputs for rows without augmentation, in float32 on the rows' device; of no row, arrays of no row."""
+    """Outputs for rows without augmentation, in float32 on the rows' device; of no row, arrays of no row.
+
+    Also on a GPU nothing is multiplied in bfloat16 here: out-of-fold scores, from which the cut-offs are learnt, have
+    the arithmetic of the frozen network.
+    """
     network.eval()
     if not len(rows):  # not every architecture takes a batch of none: a blank row, of which nothing is kept
         images, masks, clinical = (x.new_zeros((1, *x.shape[1:])) for x in (rows.images, rows.masks, rows.clinical))
@@ -246,9 +250,8 @@ def outputs_of(network: nn.Module, rows: Rows, size: int) -> dict[str, Tensor]:
     parts = []
     for start in range(0, len(rows), size):
         part = rows.take(range(start, min(start + size, len(rows))))
-        with autocast(part.images.device):
-            parts.append(network(part.images, part.clinical))
-    return {name: torch.cat([part[name] for part in parts]).float() for name in parts[0]}
+        parts.append(network(part.images, part.clinical))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def judge(network: nn.Module, task: TaskLoss, rows: Rows, size: int) -> dict[str, float]:

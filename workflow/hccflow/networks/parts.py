@@ -149,7 +149,14 @@ class Heads(nn.Module):
         self.out = nn.Linear(hidden, sum(heads.values()))
 
     def forward(self, pooled: Tensor, clinical: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits of each head, shape (n,) or, of several, (n, logits); and deep features, shape (n, hidden)."""
+        """Logits of each head, shape (n,) or, of several, (n, logits); and deep features, shape (n, hidden).
+
+        Computed in float32 on a GPU too: bfloat16 leaves a score two or three digits, and cases tie.
+        """
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self._judge(pooled.float(), clinical.float())
+
+    def _judge(self, pooled: Tensor, clinical: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         features = functional.leaky_relu(self.hidden(torch.cat([self.norm(pooled), clinical], dim=1)), 0.01)
         parts = self.out(self.dropout(features)).split(list(self.heads.values()), dim=1)
         return {n: x[:, 0] if x.shape[1] == 1 else x for n, x in zip(self.heads, parts, strict=True)}, features
