@@ -38,6 +38,7 @@ from hccflow.networks.registry import NETWORKS, Shape, build
 from hccflow.paths import case_file
 from hccflow.predict import open_frozen, predict
 from hccflow.tables import load_schema, read_table, subjects_digest, write_table
+from hccflow.train import networks
 from hccflow.train.networks import fold_dice, train_fold, train_network
 from hccflow.train.training import write_training
 from tabular_study import split
@@ -587,6 +588,28 @@ def test_judged_labels_and_images_change_nothing_in_their_own_fold(trained: dict
         assert one.read_bytes() == two.read_bytes()
     with pytest.raises(LeakageError, match="a fold was trained on something else"):
         train_network(*trained["args"], [tmp_path / "f", trained["folds"][1]], work=tmp_path / "w")
+
+
+def test_a_corrected_clinical_value_is_never_resumed_on_the_old_one(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, settings, subjects, folds, crops = trained["args"]
+    used: list[Path] = []
+
+    def killed(*_: Any, work: Path, **__: Any) -> None:
+        used.append(work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(networks, "fit_network", killed)
+    others = [subjects.assign(age=subjects["age"].where(subjects["subject"] != "DEV003", v)) for v in (70.5, np.nan)]
+    for rows in (subjects, subjects.copy(), *others, others[1].copy()):
+        with pytest.raises(KeyboardInterrupt):
+            train_fold(name, settings, rows, folds, crops, repeat=0, fold=0, out=tmp_path / "f", work=tmp_path)
+    old, same, corrected, missing, again = used
+    assert old == same and missing == again and len({old, corrected, missing}) == 3
+    for rows in others:
+        with pytest.raises(LeakageError, match="trained on something else.*the same predictors_digest"):
+            train_network(name, settings, rows, folds, crops, trained["folds"], work=tmp_path)
 
 
 def test_unseen_cases_are_scored_from_the_frozen_folder(trained: dict[str, Any], tmp_path: Path) -> None:

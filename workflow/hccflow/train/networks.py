@@ -195,9 +195,11 @@ def _open(
     rows.refuse(images.reasons)
     state = crops.sort_values(KEYS)[[*KEYS, "digest"]].to_numpy().tolist()
     own = {key: value for key, value in settings["models"][name].items() if key != "threshold"}
+    predictors = encoding.encode(rows.rows, None)[0].to_numpy(float).tolist()  # a missing one is NaN in the digest too
     about = {
         "settings_digest": digest_of([settings["seed"], own]), "split_digest": split_digest(split),
         "crops_digest": digest_of(state),
+        "predictors_digest": digest_of([encoding.to_json(), predictors]),
         "labels_digest": digest_of([rows.keys.tolist(), *(_numbers(target) for target in rows.targets.values())]),
     }  # fmt: skip
     return rows, tasks, encoding, images, about
