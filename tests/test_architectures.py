@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import DenseNet
 from torch import Tensor
 
 from hccflow.errors import ConfigError, DataAbsentError, FreezeError
@@ -415,11 +416,30 @@ def test_pretrained_weights_come_from_a_file_whose_digest_is_named(place: int, t
     head = network.heads.out.weight.clone()
     start_from(network, spec)
     for name, tensor in network.encoder.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
+        if not name.endswith("num_batches_tracked") and not name.startswith("attention."):
             assert torch.equal(tensor, source.encoder.state_dict()[name]), name
     assert torch.equal(network.heads.out.weight, head), "heads start from random numbers"
     assert origin(spec) == {"file": "weights.safetensors", "licence": "MIT", "sha256": file_digest(file)}
     assert origin(complete(own)) == "from scratch"
+
+
+def test_pretrained_weights_fill_a_densenet_below_its_attention_block_which_starts_at_random(tmp_path: Path) -> None:
+    own, size = CASES[9]
+    _, shape = rows_of(own, size, 2)
+    published = DenseNet(3, 2, 2, 8, 4, (2, 2, 2))
+    torch.save(published.state_dict(), tmp_path / "weights.pth")
+    spec = pretrained(tmp_path / "weights.pth", own)
+    assert option(spec, "attention")
+    torch.manual_seed(2)
+    network = build(shape, spec)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start_from(network, spec)
+    theirs, ours = published.features.state_dict(), network.encoder.features.state_dict()
+    weights = {name for name in ours if not name.endswith("num_batches_tracked")}
+    assert weights <= set(theirs) and all(torch.equal(ours[name], theirs[name]) for name in weights)
+    untouched = [name for name in before if not name.startswith("encoder.features")]
+    assert {name.split(".")[1] for name in untouched if name.startswith("encoder")} == {"attention"}
+    assert all(torch.equal(network.state_dict()[name], before[name]) for name in untouched)
 
 
 def test_pretrained_weights_of_another_number_of_channels_are_spread(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Pretrained weights from a file that the configuration names: checked by digest, put into the encoder, and said.
 
 Nothing is downloaded. A file of safetensors, or a checkpoint that torch opens with ``weights_only=True`` (one that
-would run code is refused). The heads and a segmentation path always start from random numbers.
+would run code is refused). The heads, a segmentation path and DenseNet's attention block always start from random
+numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from hccflow.provenance import file_digest
 SCRATCH = "from scratch"
 #: Entries of a module's state that no training learns, and that another version may not have.
 COUNTERS = ("num_batches_tracked", "relative_position_index")
+#: The part of an encoder that is ours: no published network, hence no file of its weights, has it.
+ADDED = "attention."
 
 
 def origin(spec: Mapping[str, Any]) -> Any:
@@ -36,7 +39,7 @@ def start_from(network: nn.Module, spec: Mapping[str, Any]) -> None:
     """Put pretrained weights, if the configuration names any, into the encoder of an untrained network.
 
     Names are matched below the prefix that fits most of them (``encoder.``, ``module.`` or none). Every weight of the
-    encoder must be there; what the file has beyond (a classifier) is left. A first convolution for another number of
+    published encoder must be there; what the file has beyond (a classifier) is left. A first convolution for another number of
     channels gets the file's channels in turn, scaled so that the sum stays the same.
 
     Raises
@@ -64,7 +67,7 @@ def start_from(network: nn.Module, spec: Mapping[str, Any]) -> None:
     encoder: nn.Module = getattr(whole, "net", whole)
     own = encoder.state_dict()
     theirs = _fitting(_read(path), own)
-    needed = {name for name in own if not name.endswith(COUNTERS)}
+    needed = {name for name in own if not (name.endswith(COUNTERS) or name.startswith(ADDED))}
     lost = sorted(needed - set(theirs))
     if lost:
         raise FreezeError(
