@@ -39,8 +39,8 @@ def start_from(network: nn.Module, spec: Mapping[str, Any]) -> None:
     """Put pretrained weights, if the configuration names any, into the encoder of an untrained network.
 
     Names are matched below the prefix that fits most of them (``encoder.``, ``module.`` or none). Every weight of the
-    published encoder must be there; what the file has beyond (a classifier) is left. A first convolution for another number of
-    channels gets the file's channels in turn, scaled so that the sum stays the same.
+    published encoder must be there; what the file has beyond (a classifier) is left. A first convolution for another
+    number of channels gets the file's channels in turn, scaled so that the sum stays the same.
 
     Raises
     ------
