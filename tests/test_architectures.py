@@ -382,6 +382,8 @@ def test_an_option_that_an_architecture_does_not_have_is_said(own: dict[str, Any
         ({"architecture": "resnet"}, (32, 32, 8), "too small for resnet.*at least 16 voxels"),
         ({"architecture": "unetpp_efficientnet"}, (36, 32, 4), "cannot be halved 3 times"),
         ({"architecture": "resnet", "dims": 2, "slices": 9}, (32, 32, 8), "more slices than the crop has"),
+        ({"architecture": "multitask_encoder", "dims": 2.5, "slices": 7}, (32, 32, 5), "more slices.*at most 5"),
+        ({"architecture": "multitask_encoder", "dims": 2, "slices": 6}, (32, 32, 5), "more slices than the crop has"),
     ],
 )
 def test_a_crop_that_does_not_fit_is_said(own: dict[str, Any], size: tuple[int, int, int], words: str) -> None:

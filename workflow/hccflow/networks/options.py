@@ -25,9 +25,12 @@ def check_size(spec: Mapping[str, Any], size: Sequence[int], where: str) -> None
     Raises
     ------
     ConfigError
-        An axis is too short, or cannot be halved as often as a decoder needs.
+        An axis is too short, or cannot be halved as often as a decoder needs, or there are fewer slices than it sees.
     """
     name, mine = spec["architecture"], seen(spec, size)
+    depth = option(spec, "slices") if option(spec, "dims") != 3 else 0
+    if depth > size[2]:
+        raise ConfigError("more slices than the crop has", where=where, expected=f"at most {size[2]}", found=depth)
     if ARCHITECTURES[name].reductions == (0, 0):
         if stages(mine) < 2:
             raise ConfigError(
@@ -46,9 +49,6 @@ def check_size(spec: Mapping[str, Any], size: Sequence[int], where: str) -> None
             f"the crop cannot be halved {halvings} times", where=where, expected=f"multiples of {2**halvings}",
             found=list(size),
         )  # fmt: skip
-    depth = option(spec, "slices") if option(spec, "dims") != 3 else 0
-    if depth > size[2]:
-        raise ConfigError("more slices than the crop has", where=where, expected=f"at most {size[2]}", found=depth)
 
 
 def check_network(model: Mapping[str, Any], endpoints: Mapping[str, Any], where: str) -> None:
