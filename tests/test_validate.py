@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hccflow.cli import main
+from hccflow.cli.validate import make_options
 from hccflow.errors import ConfigError, LeakageError, TableError
 from hccflow.figures.style import wrapped
 from hccflow.ledger import primary_words
@@ -399,6 +400,19 @@ def test_subgroups_partition_the_cohort_and_numbers_are_split_at_the_development
     assert one(metrics, "auc", model="clinical", group=f"age>={median:g}")["n"] == (people()["age"] >= median).sum()
     test = one(metrics, "auc_interaction", model="clinical", group="sex")
     assert 0 <= test["p"] <= 1
+
+
+def test_without_a_word_every_baseline_column_makes_subgroups():
+    columns = {
+        "age": {"kind": "number", "available_at": "baseline"}, "sex": {"kind": "category", "available_at": "baseline"},
+        "drop": {"kind": "number", "available_at": 30}, "os_days": {"kind": "number", "available_at": "outcome"},
+    }  # fmt: skip
+    assert make_options({"columns": columns}).subgroups == ("site", "age", "sex")
+    assert make_options({"columns": columns, "validate": {"subgroups": []}}).subgroups == ()
+    table = people().assign(site="A")
+    metrics = validate(predictions(), {}, [table], Options(draws=0, subgroups=("site", "sex"))).metrics
+    found = set(metrics["group"].dropna())
+    assert {"sex=F", "sex=M", "sex"} <= found and not [g for g in found if g.startswith("site")], "nobody is divided"
 
 
 def test_complete_cases_stand_beside_the_cohort_where_predictors_are_missing():

@@ -47,7 +47,8 @@ def _kind(rule: Mapping[str, Any]) -> str:
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
     kind = rule.get("type", "any")
-    kind = " or ".join("empty" if k == "null" else k for k in kind) if isinstance(kind, list) else kind
+    if isinstance(kind, list):
+        return " or ".join("empty" if one == "null" else _kind({**rule, "type": one}) for one in kind)
     if kind == "array" and "items" in rule:
         return f"list of {_kind(rule['items'])}"
     return kind

@@ -314,7 +314,7 @@ def _check_results(config: dict[str, Any]) -> None:
     if primary["comparator"] is not None:
         _known(primary["comparator"], models, "model", "config.primary.comparator")
     _known(primary["cohort"], cohorts, "cohort", "config.primary.cohort")
-    for name in config["validate"]["subgroups"]:
+    for name in config["validate"]["subgroups"] or ():
         _known(name, ["site", *columns], "column", "config.validate.subgroups")
     for name in survive["endpoints"]:
         _known(

@@ -56,11 +56,13 @@ def by_session(scores: ScoreSet, options: Options) -> Iterator[Row]:
 
 
 def by_subgroup(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[Row]:
-    """Measures in each subgroup, and per column the test that AUC is the same in all of them."""
+    """Measures in each subgroup, and per column the test that AUC is the same in all; a lone value divides nobody."""
     used = scores.used
     for name in options.subgroups:
         group = subjects.groups(scores.cohort, name).reindex(used.index, fill_value=f"{name}={MISSING}")
         parts = {str(key): part for key, part in used.groupby(group.to_numpy())}
+        if len(parts) < 2:
+            continue
         for key, part in parts.items():
             yield from small_rows(scores, part, key, options)
         known = [part for key, part in parts.items() if key != f"{name}={MISSING}"]
