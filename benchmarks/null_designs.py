@@ -10,9 +10,10 @@ nothing is changed but its name and the folder of its data.
 Judged
 ------
 Every test that a reader of the report could take for a finding: AUC and Harrell's C against 0.5, differences between
-models and from variants, risk groups, numbers of genes and sets, correlations with histology, contrasts of arms. The
-p is the report's own. AUC has none there and gets the Mann-Whitney test, summed over folds (van Elteren) where scores
-are out of fold: those of different folds come from different models, which pulls a pooled AUC below 0.5.
+models and from variants, risk groups, numbers of genes and sets, correlations with histology and its slopes,
+contrasts of arms. The p is the report's own. AUC has none there and gets the Mann-Whitney test, summed over folds (van
+Elteren) where scores are out of fold: those of different folds come from different models, which pulls a pooled AUC
+below 0.5.
 Criterion: no p at or below 0.05 after Holm's correction over all tests of a study. Printed beside: how many of them are
 at or below 0.05 without correction, of which chance gives a twentieth (the tests of a study are correlated).
 """
@@ -39,7 +40,8 @@ ALPHA = 0.05
 FINDINGS = (
     "auc_difference", "auc_difference_within_folds", "c_harrell", "c_difference", "c_difference_within_folds",
     "logrank_chi2",
-    "genes_significant", "sets_significant", "spearman", "arm_difference", "arm_slope_difference",
+    "genes_significant", "sets_significant", "spearman", "slope", "slope_partial",
+    "arm_difference", "arm_slope_difference",
 )  # fmt: skip
 
 
@@ -89,10 +91,12 @@ def findings(results: Path) -> pd.DataFrame:
     tests = pd.concat(tables, ignore_index=True)
     tests = pd.concat([tests[tests["metric"].isin(FINDINGS)], pd.DataFrame(rows)], ignore_index=True)
     columns = ["cohort", "model", "comparator", "endpoint", "metric", "value", "p", "n"]
-    # Of out-of-fold scores the test is the one within folds; the pooled one beside it is no second test.
+    # Of out-of-fold scores the test is the one within folds, of slopes with covariates the adjusted one; what stands
+    # beside it is no second test.
     tests["comparator"] = tests["comparator"].fillna("")
-    named = tests.assign(metric=tests["metric"] + "_within_folds")[columns[:5]].apply(tuple, axis=1)
-    tests = tests[~named.isin(set(tests[columns[:5]].apply(tuple, axis=1)))]
+    for better in ("_within_folds", "_partial"):
+        named = tests.assign(metric=tests["metric"] + better)[columns[:5]].apply(tuple, axis=1)
+        tests = tests[~named.isin(set(tests[columns[:5]].apply(tuple, axis=1)))]
     return tests.loc[tests["p"].notna(), columns]
 
 

@@ -27,6 +27,7 @@ from hccflow.report.sections import (
     limitations,
     models,
     performance,
+    relate,
     subgroups,
     truth,
 )
@@ -133,6 +134,30 @@ def test_within_folds_nobody_is_better_by_the_interval_alone(
     pooled = headline._sentence(results, own, other, {**gap, "metric": "auc_difference"})
     assert ("better" in pooled or "worse" in pooled) == (interval[0] * interval[1] > 0), "DeLong's p is the interval's"
     assert "exchange" not in pooled
+
+
+@pytest.mark.parametrize("adjust", [[], ["arm"]])
+def test_both_slopes_of_histology_stand_beside_their_holm_p(tmp_path: Path, adjust: list[str]) -> None:
+    found = report_tree.settings()
+    found["relate"] = {"histology": {"adjust": adjust}, "signatures": {"s": {}}}
+    kinds = {"spearman": 0.01, "slope": 0.02, **({"slope_partial": 0.3} if adjust else {})}
+    where = {"study": "phantom", "cohort": "phantom-dev", "model": "s", "endpoint": "viability"}
+    rows = [
+        Estimate(p, p - 1, p + 1, p=factor * p, n=30).row(f"{metric}{end}", **where)
+        for metric, p in kinds.items()
+        for end, factor in (("", 1), ("_holm", 3))
+    ]
+    write_table(metrics_table(rows), tmp_path / "relate/phantom-dev/metrics.tsv")
+    results = Results(tmp_path, found)
+    metrics = results.need("relate/phantom-dev/metrics.tsv", schema="metrics").assign(source="relate")
+    (table,) = relate._histology(results, metrics)
+    assert isinstance(table, Table)
+    cells = dict(zip(table.columns, (cell.text for cell in table.rows[-1].cells), strict=True))
+    assert cells["Slope per SD (95% CI)"].startswith("0.02") and cells["Holm p, slope per SD"] == "0.060"
+    assert ("Holm p, slope per SD given arm" in cells) == bool(adjust)
+    if adjust:
+        assert cells["Slope per SD given arm (95% CI)"].startswith("0.30")
+        assert cells["Holm p, slope per SD given arm"] == "0.90"
 
 
 def test_a_choice_may_use_what_the_base_of_its_sweep_may() -> None:

@@ -19,6 +19,9 @@ from hccflow.relate.mixed import fit_mixed
 LEVEL = 0.95
 #: Metrics of one target and signature, in the order in which they are reported.
 METRICS = ("spearman", "slope", "intercept", "r2", "rmse", "r2_unseen", "rmse_unseen")
+#: The slope with the covariates as further columns, told beside the plain one where there are covariates.
+PARTIAL = "slope_partial"
+EXPLAINED = "the covariates explain the signature or the target entirely"
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,16 @@ def histology_rows(
     taught : frozenset of str
         Subjects on whom the lines were fitted.
     covariates : pandas.DataFrame, optional
-        Index ``subject``; the rank correlation is then partial, of those who have them all. Lines are not adjusted.
+        Index ``subject``; of those who have them all the rank correlation is then partial, and `PARTIAL` is
+        the slope with them as further columns. ``slope`` and the lines that are drawn or predict are not adjusted.
 
     Returns
     -------
     list of dict
-        Rows of the metrics table: ``endpoint`` the target, ``model`` the signature. ``spearman_holm`` holds the p of
-        the correlations adjusted by Holm over targets and signatures.
+        Rows of the metrics table: ``endpoint`` the target, ``model`` the signature. ``spearman_holm``,
+        ``slope_holm`` and ``slope_partial_holm`` hold p adjusted by Holm over targets and signatures, each a family.
     """
+    tested = ("spearman", "slope", *([] if covariates is None else [PARTIAL]))
     rows, tests = [], []
     for target in targets:
         for name in signatures:
@@ -106,9 +111,9 @@ def histology_rows(
                 found |= _unknown("development could not fit a line", len(unseen))
             else:
                 found |= _scored(unseen["y"].to_numpy(), line.predict(unseen["x"].to_numpy()), "line of development")
-            rows += [found[metric].row(metric, **where) for metric in METRICS]
-            tests.append(("spearman", found["spearman"], where))
-    return rows + holm_rows(tests)
+            rows += [found[metric].row(metric, **where) for metric in dict.fromkeys([*METRICS, *tested])]
+            tests += [(metric, found[metric], where) for metric in tested]
+    return rows + [row for metric in tested for row in holm_rows([test for test in tests if test[0] == metric])]
 
 
 def _estimates(both: pd.DataFrame, regression: str, covariates: pd.DataFrame | None) -> Iterator[tuple[str, Estimate]]:
@@ -119,26 +124,57 @@ def _estimates(both: pd.DataFrame, regression: str, covariates: pd.DataFrame | N
     elif means["x"].nunique() < 2 or means["y"].nunique() < 2:
         why = "no variation"
     if why:
-        yield from ((metric, undefined(why, n=len(means))) for metric in METRICS)
+        yield from ((metric, undefined(why, n=len(means))) for metric in (*METRICS, PARTIAL))
         return
     yield "spearman", _spearman(means, covariates)
     yield from (_mixed(both) if regression == "mixed" else _least_squares(means))
+    if covariates is not None:
+        yield PARTIAL, _slope_given(both if regression == "mixed" else means, covariates, regression)
+
+
+def _complete(rows: pd.DataFrame, covariates: pd.DataFrame | None) -> tuple[pd.DataFrame, Array, Estimate | None]:
+    """Rows of patients who have all covariates, these covariates, and the refusal where there are too few patients."""
+    subjects = rows.index.get_level_values("subject")
+    given = np.empty((len(rows), 0)) if covariates is None else covariates.reindex(subjects).to_numpy(float)
+    known = np.flatnonzero(~np.isnan(given).any(axis=1))
+    n, needed = subjects[known].nunique(), ENOUGH + given.shape[1]
+    why = f"{n} matched patients with all covariates; at least {needed} are needed"
+    return rows.iloc[known], given[known], undefined(why, n=n) if n < needed else None
 
 
 def _spearman(means: pd.DataFrame, covariates: pd.DataFrame | None) -> Estimate:
     """Rank correlation of patients' means, partial where there are covariates."""
-    own = pd.DataFrame(index=means.index) if covariates is None else covariates.reindex(means.index).dropna()
-    means = means.loc[own.index]
-    n, needed = len(means), ENOUGH + own.shape[1]
-    if n < needed:
-        return undefined(f"{n} matched patients with all covariates; at least {needed} are needed", n=n)
-    link = correlation(means[["x"]].to_numpy(), means["y"].to_numpy(), own.to_numpy(float))
-    rho = float(link.r[0])
+    means, given, refused = _complete(means, covariates)
+    if refused:
+        return refused
+    link = correlation(means[["x"]].to_numpy(), means["y"].to_numpy(), given)
+    rho, n = float(link.r[0]), len(means)
     if np.isnan(rho):
-        return undefined("the covariates explain the signature or the target entirely", n=n)
+        return undefined(EXPLAINED, n=n)
     low, high = spearman_interval(rho, link.df + 2, LEVEL)  # each covariate costs a patient
-    how = "Fisher z, Bonett-Wright" + (", partial" if own.shape[1] else "")
+    how = "Fisher z, Bonett-Wright" + (", partial" if given.shape[1] else "")
     return Estimate(rho, low, high, how, float(link.p(link.r)[0]), n)
+
+
+def _slope_given(rows: pd.DataFrame, covariates: pd.DataFrame, regression: str) -> Estimate:
+    """Slope of the signature in a model that has the covariates too; redundant covariates do no harm."""
+    rows, given, refused = _complete(rows, covariates)
+    if refused:
+        return refused
+    x, y, subjects = rows["x"].to_numpy(), rows["y"].to_numpy(), rows.index.get_level_values("subject").to_numpy()
+    link = correlation(x[:, None], y, given, method="pearson")
+    if np.isnan(link.r[0]):
+        return undefined(EXPLAINED, n=len(set(subjects)))
+    if regression == "mixed":
+        design = pd.DataFrame(np.column_stack([link.basis, x]))  # an orthonormal basis spans constant and covariates
+        weights = np.eye(design.shape[1])[-1]
+        found = fit_mixed(design, y, subjects, contrasts={PARTIAL: weights}, level=LEVEL)[PARTIAL]
+        return replace(found, ci_method=f"{found.ci_method}, partial") if found.ci_method else found
+    left_x, left_y = (v - link.basis @ (link.basis.T @ v) for v in (x, y))
+    value = float(left_x @ left_y / (left_x @ left_x))
+    error = np.sqrt(np.sum((left_y - value * left_x) ** 2) / link.df / (left_x @ left_x))
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, link.df) * error)
+    return Estimate(value, value - half, value + half, "t, partial", float(link.p(link.r)[0]), len(y))
 
 
 def _least_squares(means: pd.DataFrame) -> Iterator[tuple[str, Estimate]]:

@@ -134,7 +134,9 @@ def _histology(results: Results, metrics: pd.DataFrame) -> list[Block]:
     table = metrics[metrics["endpoint"] != ""]
     if table.empty:
         return []
-    rows = []
+    rows, adjust = [], results.settings["relate"]["histology"]["adjust"]
+    given = f" given {', '.join(adjust)}" if adjust else ""
+    slopes = {"slope": "Slope per SD", **({"slope_partial": f"Slope per SD{given}"} if adjust else {})}
     for (cohort, target), part in groups(table, ["cohort", "endpoint"]):
         rows.append(Row([Cell(f"{results.cohort_name(cohort)}: {target}")], heading=True))
         for (signature,), own in groups(part, ["model"]):
@@ -142,11 +144,14 @@ def _histology(results: Results, metrics: pd.DataFrame) -> list[Block]:
             rho = found["spearman"]
             count = Cell(DASH, str(rho["reason"])) if missing(rho["n"]) else Cell(f"{int(rho['n'])}")
             cells = [count, estimate(rho), p_cell(rho), p_cell(found.get("spearman_holm"))]
-            cells += [estimate(found.get(metric)) for metric in ("slope", "r2_unseen", "rmse_unseen")]
+            for slope in slopes:
+                cells += [estimate(found.get(slope)), p_cell(found.get(f"{slope}_holm"))]
+            cells += [estimate(found.get(metric)) for metric in ("r2_unseen", "rmse_unseen")]
             rows.append(Row([Cell(_name(results, signature)), *cells]))
-    given = results.settings["relate"]["histology"]["adjust"]
-    rho_words = f"Spearman's ρ{' given ' if given else ''}{', '.join(given)} (95% CI)"
-    columns = ["Signature", "Patients", rho_words, "p", "Holm p", "Slope per SD (95% CI)", "R²", "RMSE"]
+    columns = ["Signature", "Patients", f"Spearman's ρ{given} (95% CI)", "p", "Holm p"]
+    for words in slopes.values():
+        columns += [f"{words} (95% CI)", f"Holm p, {words[0].lower()}{words[1:]}"]
+    columns += ["R²", "RMSE"]
     return [Table("relate_histology", caption("relate_histology"), columns, rows, sorted(table["source"].unique()))]
 
 
