@@ -438,6 +438,36 @@ def test_scores_outside_0_1_are_not_probabilities():
             function([0, 1], [0.2, 1.2])
 
 
+def test_the_expected_calibration_error_is_that_counted_by_hand():
+    """Groups by sorting and cutting, without the quantiles of `grouped`: 130 different scores in ten groups of 13."""
+    rng = np.random.default_rng(6)
+    p = rng.random(130)
+    y = (rng.random(130) < p**2).astype(float)
+    rows = sorted(zip(p, y, strict=True))
+    error = 0.0
+    for first in range(0, 130, 13):
+        group = rows[first : first + 13]
+        share, mean = sum(label for _, label in group) / 13, sum(score for score, _ in group) / 13
+        error += abs(share - mean) * 13 / 130
+    found = cal.expected_calibration_error(y, p)
+    assert found.value == pytest.approx(error, abs=1e-12)
+    assert (found.n, found.n_events, found.ci_low) == (130, int(y.sum()), None)
+    two = np.repeat([0.2, 0.6], 20)  # equal quantiles are joined: two groups, 0.1 and 0.3 off
+    assert cal.expected_calibration_error(np.tile([1, 0, 0, 0, 0, 0, 0, 1, 0, 1], 4), two).value == pytest.approx(0.2)
+    assert cal.expected_calibration_error(y[:39], p[:39]).reason == "too few rows for 10 groups: 39 of 40"
+    assert "too alike" in cal.expected_calibration_error(y, np.full(130, 0.3)).reason
+
+
+def test_the_expected_calibration_error_of_right_scores_falls_with_the_rows():
+    rng = np.random.default_rng(7)
+    means = []
+    for n in (100, 1000):
+        scores = rng.random((100, n))
+        labels = (rng.random((100, n)) < scores).astype(float)
+        means.append(np.mean([cal.expected_calibration_error(y, p).value for y, p in zip(labels, scores, strict=True)]))
+    assert means == pytest.approx([0.102, 0.032], rel=0.1), "docs/metrics.md says so"
+
+
 def test_hosmer_lemeshow_counts_every_row_once():
     y, p = simulated(97)
     p = np.round(p, 1)

@@ -4,6 +4,7 @@ References
 ----------
 Van Calster B et al. BMC Med 2019;17:230. Austin PC, Steyerberg EW. Stat Med 2019;38:4051-4065 (ICI, E50, E90).
 Hosmer DW, Lemeshow S. Commun Stat 1980;A9:1043-1069. Brier GW. Mon Weather Rev 1950;78:1-3.
+Naeini MP, Cooper GF, Hauskrecht M. AAAI 2015:2901-2907 (ECE). Nixon J et al. CVPR Workshops 2019 (equal counts).
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from hccflow.metrics.logistic import newton
 NO_INFORMATION = 1e-10
 #: Fewest rows, and fewest different scores, from which a flexible calibration curve is drawn.
 CURVE_ROWS, CURVE_SCORES = 50, 10
+#: Quantile groups of the expected calibration error, and fewest rows of a group on the average of groups.
+ECE_GROUPS, GROUP_ROWS = 10, 4
+TOO_ALIKE = "the scores are too alike to form two groups"
 
 
 def check_probabilities(y: ArrayLike, p: ArrayLike) -> tuple[Floats, Floats]:
@@ -263,6 +267,23 @@ def grouped(y: ArrayLike, p: ArrayLike, groups: int) -> Floats | None:
     return table[table[:, 0] > 0]
 
 
+def expected_calibration_error(y: ArrayLike, p: ArrayLike) -> Estimate:
+    """Mean distance between the share of events and the mean score of quantile groups, weighted by rows (ECE).
+
+    Biased upwards, the more the fewer rows: a group's share of events misses the truth by chance in either direction,
+    and each miss counts as an error. Hence at least `GROUP_ROWS` rows for each of the `ECE_GROUPS`.
+    """
+    labels, scores = check_probabilities(y, p)
+    n, events = len(labels), int(labels.sum())
+    if n < GROUP_ROWS * ECE_GROUPS:
+        why = f"too few rows for {ECE_GROUPS} groups: {n} of {GROUP_ROWS * ECE_GROUPS}"
+        return undefined(why, n=n, n_events=events)
+    table = grouped(labels, scores, ECE_GROUPS)
+    if table is None:
+        return undefined(TOO_ALIKE, n=n, n_events=events)
+    return Estimate(float(np.abs(table[:, 1] - table[:, 2]).sum() / n), n=n, n_events=events)
+
+
 @dataclass(frozen=True)
 class HosmerLemeshow:
     """Chi-squared of Hosmer and Lemeshow, with p for both degrees of freedom.
@@ -280,11 +301,11 @@ class HosmerLemeshow:
 def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, groups: int) -> HosmerLemeshow:
     """Hosmer-Lemeshow test in quantile groups; secondary, because it depends on the grouping and on n."""
     labels, scores = check_probabilities(y, p)
-    if len(labels) < 4 * groups:
-        return HosmerLemeshow(None, 0, reason=f"too few rows for {groups} groups: {len(labels)} of {4 * groups}")
+    if len(labels) < (needed := GROUP_ROWS * groups):
+        return HosmerLemeshow(None, 0, reason=f"too few rows for {groups} groups: {len(labels)} of {needed}")
     table = grouped(labels, scores, groups)
     if table is None:
-        return HosmerLemeshow(None, 1, reason="the scores are too alike to form two groups")
+        return HosmerLemeshow(None, 1, reason=TOO_ALIKE)
     n, events, expected = table.T
     g = len(table)
     if ((expected <= 0) | (expected >= n)).any():

@@ -22,7 +22,7 @@ THRESHOLD_NAMES = (
 )
 CALIBRATION_NAMES = (
     *("brier", "brier_scaled", "oe_ratio", "calibration_in_the_large", "calibration_intercept"),
-    *("calibration_slope", "ici", "e50", "e90", "emax", "eavg"),
+    *("calibration_slope", "ici", "e50", "e90", "emax", "eavg", "ece"),
 )
 HL_GROUPS = (5, 10)
 
@@ -69,6 +69,7 @@ def calibration(y: Floats, score: Floats, probability: bool, level: float) -> It
         for name, value in smooth.curve.errors().items():
             yield name, None, Estimate(value, n=n, n_events=events)
         yield "eavg", None, Estimate(cal.lowess_curve(y, score).errors()["ici"], n=n, n_events=events)
+    yield "ece", None, cal.expected_calibration_error(y, score)
     for groups in HL_GROUPS:
         test = cal.hosmer_lemeshow(y, score, groups)
         external = Estimate(test.chi2, p=test.p_external, n=n, n_events=events, reason=test.reason)

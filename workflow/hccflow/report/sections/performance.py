@@ -32,6 +32,7 @@ CALIBRATION = {
     "calibration_slope": "Slope",
     "calibration_in_the_large": "In the large",
     "ici": "ICI",
+    "ece": "ECE",
 }
 #: Kinds of scores of a cohort that has both, in words.
 KINDS = {OOF: "of it, scores out of fold", FROZEN: "of it, frozen scores of subjects who did not teach"}
