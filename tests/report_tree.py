@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
+from hccflow.models.contributions import BASE, COLUMNS
 from hccflow.study import check_config
 from hccflow.tables import subjects_digest, write_table, write_text
 
@@ -244,6 +245,20 @@ def _validate(root: Path, cohort: str, config: dict[str, Any]) -> None:
                 "reason": "",
             }
             write_table(pd.DataFrame([look]), root / f"validate/{cohort}/{model}.predictions.looks.tsv")
+            parts = _contributions(cohort, config["models"][model]["columns"])
+            write_table(parts, root / f"validate/{cohort}/{model}.contributions.tsv")
+
+
+def _contributions(cohort: str, columns: list[str]) -> pd.DataFrame:
+    """Two cases that are scored and one that is not; the n-th predictor moves them by 1 / n, up and down."""
+    names = [BASE, *(columns or [f"arterial__original_glcm_feature{i:02d}" for i in range(12)])]
+    sizes = [0.4, *(1 / (n + 1) for n in range(len(names) - 1))]
+    parts = [
+        pd.DataFrame({"subject": subject, "feature": names, "contribution": [0.4, *(sign * v for v in sizes[1:])]})
+        for subject, sign in (("E001", 1), ("E002", -1))
+    ]
+    parts.append(pd.DataFrame({"subject": ["E003"], "reason": ["no features"]}))
+    return pd.concat(parts).assign(cohort=cohort, session="", value=1.0).reindex(columns=COLUMNS)
 
 
 def _survive(root: Path, cohort: str) -> None:

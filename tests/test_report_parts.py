@@ -14,13 +14,15 @@ import pytest
 from PIL import Image
 
 import report_tree
-from hccflow.figures.report import Bar, Flow, ForestRow, bars, flow_diagram, forest
+from hccflow.figures.report import Bar, Flow, ForestRow, bars, dots, flow_diagram, forest
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
-from hccflow.report.page import DASH, Cell, Row, Table, condense, footnote_mark
+from hccflow.models.contributions import BASE
+from hccflow.report.page import DASH, Callout, Cell, Figure, Row, Table, condense, footnote_mark
 from hccflow.report.results import Results
 from hccflow.report.sections import (
     baseline,
     comparisons,
+    contributions,
     headline,
     images,
     leakage,
@@ -32,7 +34,7 @@ from hccflow.report.sections import (
     truth,
 )
 from hccflow.report.words import caption, estimate, number, p_value, percent
-from hccflow.tables import subjects_digest, write_table
+from hccflow.tables import read_table, subjects_digest, write_table
 
 
 def test_information_is_stated_only_for_just_these_variables() -> None:
@@ -396,3 +398,39 @@ def test_training_sets_of_a_split() -> None:
         (0, 0): subjects_digest(["c/c"]),
         (0, 1): subjects_digest(["c/a", "c/b"]),
     }
+
+
+def test_contributions_stand_beside_the_selection(tmp_path: Path) -> None:
+    settings = report_tree.build(tmp_path)
+    found = contributions.build(Results(tmp_path, settings))
+    figures = [block for block in found.blocks if isinstance(block, Figure)]
+    tables = {block.name: block for block in found.blocks if isinstance(block, Table)}
+    assert len(figures) == 3 and set(tables) == {f"contributions_{name}" for name in ("size", "clinical", "radiomics")}
+    radiomics = tables["contributions_radiomics"]
+    assert radiomics.columns == ["Predictor", "Share of the folds", "Phantom external"]
+    assert len(radiomics.rows) == contributions.MOST  # of 12; neither the base nor a case without a score
+    cells = [[cell.text for cell in row.cells] for row in radiomics.rows[:2]]
+    assert cells == [["arterial__original_glcm_feature00", "100%", "1.000"],
+                     ["arterial__original_glcm_feature01", "88%", "0.500"]]  # fmt: skip
+    assert "the 10 largest of 12, with" in figures[2].caption
+    assert "arterial__original_glcm_feature01 0.50 (in 88% of the folds)" in figures[2].alt
+    assert {source.split("/")[1] for source in figures[2].sources} == {"phantom-ext", "radiomics"}
+
+    path = tmp_path / "validate/phantom-ext/clinical.contributions.tsv"
+    table = read_table(path)
+    write_table(table[table["feature"].isin(["", BASE])], path)  # a model that has selected nothing
+    for name in ("size", "radiomics"):
+        (tmp_path / f"validate/phantom-ext/{name}.contributions.tsv").unlink()
+    _, told = contributions.build(Results(tmp_path, settings)).blocks
+    assert isinstance(told, Callout) and told.text == caption("contributions_nothing")
+    path.unlink()
+    (told,) = contributions.build(Results(tmp_path, settings)).blocks
+    assert isinstance(told, Callout) and told.text == caption("contributions_none")
+
+
+def test_dots_lie_on_one_scale_from_0() -> None:
+    drawn = str(dots({"a <b>": [0.2, None], "c": [0.0, 0.4]}, ["10%", "20%"], ["one", "two"], axis="x", alt="said"))
+    markers = re.findall(r'<rect x="([\d.]+)"', drawn)
+    assert "a &lt;b&gt;" in drawn and "<b>" not in drawn and len(markers) == 3 + 2  # and the key
+    at = {value: float(x) for value, x in zip((0.2, 0.0, 0.4), markers, strict=False)}
+    assert at[0.2] - at[0.0] == pytest.approx(at[0.4] - at[0.2], abs=0.02)

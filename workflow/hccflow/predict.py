@@ -14,12 +14,19 @@ import pandas as pd
 from hccflow.errors import LeakageError, TableError
 from hccflow.freeze import SCORES, split_digest, verify
 from hccflow.ids import CohortRole, Role, ScoreKind
+from hccflow.models.contributions import COLUMNS, contributions
 from hccflow.models.encoding import KEYS
+from hccflow.models.fusion import FusionModel
 from hccflow.models.opening import load_model, predict_all
 from hccflow.models.registry import Model
+from hccflow.models.tabular import TabularModel
 from hccflow.models.targets import read_target
 from hccflow.scores import outcome, score_table
 from hccflow.tables import read_table
+
+#: Why a case has no contributions.
+TAUGHT = "out-of-fold score: the models of its folds have scored it, not the frozen one"
+NO_TABLE = "a network has no predictors in a table"
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,40 @@ def predict(
             parts.append(own.assign(**outcome(target.take(own.index.to_numpy()), values), **more))
     fixed = {"study": frozen.facts["study"], "model": frozen.facts["model"]}
     return score_table(pd.concat(parts).assign(**fixed) if parts else pd.DataFrame(columns=["reason"]))
+
+
+def contribution_table(
+    frozen: Frozen, scores: pd.DataFrame, subjects: pd.DataFrame, features: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """What each predictor adds to each score that the frozen model has given.
+
+    Parameters
+    ----------
+    frozen : Frozen
+        See `open_frozen`.
+    scores : pandas.DataFrame
+        Made by `predict` from the same `subjects` and `features`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``cohort, subject, session, feature, value, contribution, reason``. A case that the frozen model of tables has
+        scored: a row of the base and one for each predictor, whose contributions add up to the logit of ``y_prob``.
+        Any other case: one row with the reason why it has none.
+    """
+    cases = scores.drop_duplicates(KEYS)
+    scored = cases["kind"] == ScoreKind.FROZEN.value
+    reason = cases["reason"].where(scored, TAUGHT)
+    model, parts = frozen.model if scored.any() else None, []
+    if isinstance(model, TabularModel | FusionModel):
+        rows = subjects.merge(cases.loc[reason == "", KEYS], on=KEYS)
+        if len(rows):
+            parts.append(contributions(model, rows, features).table(rows[KEYS]))
+    else:
+        reason = reason.mask(reason == "", NO_TABLE)
+    parts.append(cases[KEYS].assign(reason=reason)[reason != ""])
+    table = pd.concat([part.reindex(columns=COLUMNS) for part in parts if len(part)] or [pd.DataFrame(columns=COLUMNS)])
+    return table.sort_values(KEYS, kind="stable").reset_index(drop=True)
 
 
 def _rows_of(subjects: pd.DataFrame, cohort: str, role: CohortRole) -> pd.DataFrame:

@@ -29,9 +29,10 @@ rule report:
         ),
         odds=ODDS,
         predictions=expand(
-            "<results>/validate/{cohort}/{model}.predictions.tsv",
+            "<results>/validate/{cohort}/{model}.{table}.tsv",
             cohort=COHORTS,
             model=MODELS,
+            table=["predictions", "contributions"],
         ),
         validate=expand(
             "<results>/validate/{cohort}/{table}.tsv",

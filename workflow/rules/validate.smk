@@ -14,6 +14,7 @@ rule predict:
     output:
         predictions="<results>/validate/{cohort}/{model}.predictions.tsv",
         looks="<results>/validate/{cohort}/{model}.predictions.looks.tsv",
+        contributions="<results>/validate/{cohort}/{model}.contributions.tsv",
     log:
         "<logs>/validate/{cohort}/{model}.log",
     benchmark:
@@ -36,7 +37,8 @@ rule predict:
         "python -m hccflow predict --train {params.folder:q} --cohort {wildcards.cohort} --role {params.role}"
         " --subjects {input.subjects:q} --features {input.features:q} --crops {params.crops:q} --inputs {params.inputs:q}"
         " --scores {input.scores:q} --split {input.split:q} --shared-with {params.shared}"
-        " --ledger {params.ledger:q} --settings {params.settings:q} --out {output.predictions:q} 2>&1 | tee {log:q}"
+        " --ledger {params.ledger:q} --settings {params.settings:q} --contributions {output.contributions:q}"
+        " --out {output.predictions:q} 2>&1 | tee {log:q}"
 
 
 rule explain:

@@ -40,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, help="split.tsv, for a development cohort")
     parser.add_argument("--shared-with", nargs="?", default="", help="development cohort that shares subjects")
     parser.add_argument("--ledger", type=Path, required=True, help="ledger of looks")
+    parser.add_argument("--contributions", type=Path, help="table to make of what each predictor adds to each score")
     parser.add_argument("--settings", type=_arguments.settings, required=True, help="JSON, or a YAML or JSON file")
     parser.add_argument("--out", type=Path, required=True, help="table of scores to make; NAME.looks.tsv beside it")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the look down, then score the cohort."""
-    from hccflow.predict import open_frozen, predict
+    from hccflow.predict import contribution_table, open_frozen, predict
 
     frozen = open_frozen(args.train)
     notes = [text for text in (other_code(frozen.facts), other_settings(frozen.facts, args.settings)) if text]
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     if args.role is not CohortRole.DEVELOPMENT:
         looks = record_look(args.ledger, _look(args, frozen.facts), note="; ".join(notes))
     write_table(looks, args.out.with_suffix(".looks.tsv"))
+    if args.contributions is not None:
+        write_table(contribution_table(frozen, scores, subjects, features), args.contributions)
     write_table(scores, args.out)
 
 

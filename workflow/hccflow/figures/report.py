@@ -1,4 +1,4 @@
-"""Drawings of the report page: the flow of subjects, forests of intervals and bars, as inline SVG.
+"""Drawings of the report page: the flow of subjects, forests of intervals, bars and dots, as inline SVG.
 
 They are written as SVG text rather than plotted: the page sets their type, they print sharp at any size, and the same
 numbers give the same bytes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -326,7 +326,7 @@ def axis_ticks(low: float, high: float, log: bool) -> list[float]:
     return [round(k * step, 10) for k in range(first, last + 1)]
 
 
-# --- bars -------------------------------------------------------------------------------------------------------------
+# --- bars and dots ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -355,4 +355,31 @@ def bars(rows: Sequence[Bar], *, axis: str, alt: str = "") -> Markup:
         canvas.box(left, y + 4, max(plot * row.share, 0.5), step - 8, fill=fill, stroke=COLOURS[0], radius=1)
         canvas.text(left + plot * row.share + 6, y + 15, row.text, size=11.5, colour=MUTED)
     canvas.text(left + plot / 2, bottom + 36, axis, size=12, anchor="middle", colour=MUTED)
+    return canvas.svg(alt)
+
+
+def dots(
+    rows: Mapping[str, Sequence[float | None]], texts: Sequence[str], series: Sequence[str], *, axis: str, alt: str
+) -> Markup:
+    """Draw amounts from 0 upwards, a line for each of `rows` with a marker for each series, `texts` at the right."""
+    left = min(420.0, max(160.0, max(text_width(label, 12) for label in rows) + 12))
+    plot, step, top = 330.0, 22.0, 8.0
+    bottom = top + step * len(rows) + 2
+    canvas = Canvas(left + plot + 110, bottom + 48 + 18 * len(series))
+    high = 1.05 * (max(v for values in rows.values() for v in values if v is not None) or 1.0)
+    for tick in axis_ticks(0, high, False):
+        canvas.line((left + plot * tick / high, top), (left + plot * tick / high, bottom + 4), colour="#e6eaee")
+        canvas.text(left + plot * tick / high, bottom + 18, f"{tick:g}", size=11, anchor="middle", colour=MUTED)
+    for i, ((label, values), text) in enumerate(zip(rows.items(), texts, strict=True)):
+        y = top + step * (i + 0.5)
+        canvas.text(left - 8, y + 4, textwrap.shorten(label, 60, placeholder=" …"), size=12, anchor="end")
+        canvas.line((left, y), (left + plot, y), colour="#e6eaee")
+        canvas.text(left + plot + 10, y + 4, text, size=11.5, colour=MUTED)
+        for k, value in enumerate(values):
+            if value is not None:
+                canvas.marker(left + plot * value / high, y, k, COLOURS[k % len(COLOURS)])
+    canvas.text(left + plot / 2, bottom + 36, axis, size=12, anchor="middle", colour=MUTED)
+    for k, name in enumerate(series):
+        canvas.marker(left, bottom + 52 + 18 * k, k, COLOURS[k % len(COLOURS)])
+        canvas.text(left + 14, bottom + 56 + 18 * k, name, size=12)
     return canvas.svg(alt)

@@ -9,6 +9,7 @@ from hccflow.report.results import Results
 from hccflow.report.sections import (
     baseline,
     comparisons,
+    contributions,
     endpoints,
     experiment,
     failures,
@@ -47,6 +48,7 @@ SECTIONS: tuple[Callable[[Results], Section], ...] = (
     survival.build,
     relate.build,
     selection.build,
+    contributions.build,
     leakage.build,
     failures.build,
     limitations.build,
