@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from hccflow.images import write_image
 from hccflow.models.opening import load_model
 from hccflow.networks import augment, loop, overlays
 from hccflow.networks.architectures import ARCHITECTURES, stages
-from hccflow.networks.crops import read_crops, view
+from hccflow.networks.crops import Crops, learn_scaling, read_crops, view
 from hccflow.networks.croptable import crop_table
 from hccflow.networks.device import choose_device, describe_device
 from hccflow.networks.gradcam import METHODS, class_activation, explain
@@ -811,3 +812,24 @@ def test_a_network_of_planes_with_missing_channels_goes_from_crops_to_maps(tmp_p
     assert deep["kind"].tolist() == ["frozen"] * 2 + ["apparent"] * 3
     assert deep["subject"].tolist() == [f"EXT{i:03d}" for i in range(1, 6)]
     assert np.isfinite(deep.filter(like="seed0_").to_numpy()).all() and deep.filter(like="seed0_").shape[1] == 16
+
+
+def test_the_scaling_is_that_of_all_known_voxels_of_the_rows_and_makes_no_copy_of_all_crops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(9)
+    images = (1000 + 50 * rng.standard_normal((9, 3, 4, 5, 6))).astype(np.float32)
+    images[2, 1] = np.nan  # a case without this channel
+    rows = [7, 2, 0, 5, 4]
+    crops = Crops(torch.from_numpy(images), torch.zeros((9, 1, 4, 5, 6)), ("",) * 9)
+    fold: Any = SimpleNamespace(x=pd.DataFrame(index=rows), where="fold 0")
+    sizes, double = [], torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: sizes.append(self.numel()) or double(self))
+    found = learn_scaling(fold, crops)
+    exact = images[rows].astype(np.float64)
+    assert found.mean == pytest.approx(np.nanmean(exact, axis=(0, 2, 3, 4)), rel=1e-14)
+    assert found.sd == pytest.approx(np.nanstd(exact, axis=(0, 2, 3, 4)), rel=1e-13)
+    assert max(sizes) == images[0].size, "one case at a time"
+    images[:, 2] = 7.0
+    with pytest.raises(TableError, match="does not vary"):
+        learn_scaling(fold, crops)

@@ -180,10 +180,20 @@ class Scaling:
 
 
 def learn_scaling(fold: Fold, crops: Crops) -> Scaling:
-    """Mean and SD of each channel over the crops of a fold's rows (`fold.x` is indexed by rows of the crops)."""
-    images = crops.images[fold.x.index.to_numpy()].double()
-    mean = images.nanmean(dim=(0, 2, 3, 4))
-    sd = (images - mean[:, None, None, None]).square().nanmean(dim=(0, 2, 3, 4)).sqrt()
+    """Mean and SD of each channel over the crops of a fold's rows (`fold.x` is indexed by rows of the crops).
+
+    One case at a time in double precision: a copy of all of them would need several times the memory of the crops.
+    """
+    rows = fold.x.index.tolist()
+    count, total, squares = (torch.zeros(crops.images.shape[1], dtype=torch.float64) for _ in range(3))
+    for row in rows:
+        image = crops.images[row].double()
+        count += image.isnan().logical_not().sum(dim=(1, 2, 3))
+        total += image.nansum(dim=(1, 2, 3))
+    mean = total / count
+    for row in rows:
+        squares += (crops.images[row].double() - mean[:, None, None, None]).square().nansum(dim=(1, 2, 3))
+    sd = (squares / count).sqrt()
     constant = [i + 1 for i, value in enumerate(sd.tolist()) if not value > 0]
     if constant:
         raise TableError("a channel does not vary over the training crops", where=fold.where, found=constant[0])
