@@ -15,7 +15,7 @@ from hccflow.errors import ConfigError, FreezeError, LeakageError, TableError
 from hccflow.ids import CohortRole, ScoreKind
 from hccflow.models.fusion import check_inputs, logit_table
 from hccflow.models.opening import load_model
-from hccflow.predict import open_frozen, predict
+from hccflow.predict import contribution_table, open_frozen, predict
 from hccflow.study import check_config
 from hccflow.tables import read_table
 from hccflow.train.stacking import train_fusion
@@ -148,6 +148,24 @@ def test_a_frozen_fusion_opens_to_the_same_numbers(study: dict[str, Any]) -> Non
         {"cohort": "e", "subject": ["A", "B"], "session": "", "clinical": [0.1, 2], "radiomics": [1, -1.0]}
     )
     assert again.predict(new, new)[0].tolist() == study["fused"].model.predict(new, new)[0].tolist()
+
+
+def test_contributions_of_the_inputs_add_up_to_the_logit(study: dict[str, Any]) -> None:
+    external, features = cohort("ext", 20, 9, role="external", signal=1.0)
+    frozen = {name: open_frozen(folder) for name, folder in study["inputs"].items()}
+    given = features.drop(index=3)  # its radiomics score is missing
+    scores = [predict(one, "ext", CohortRole.EXTERNAL, external, given) for one in frozen.values()]
+    logits = logit_table(scores, ["clinical", "radiomics"], "response", ScoreKind.FROZEN)
+    fused = open_frozen(study["root"] / "fused")
+    found = predict(fused, "ext", CohortRole.EXTERNAL, external, logits)
+    table = contribution_table(fused, found, external, logits)
+    told = table[table["reason"] == ""]
+    assert told["feature"].tolist() == ["(base)", "clinical", "radiomics"] * 19
+    assert table.loc[table["reason"] != "", ["subject", "reason"]].values.tolist() == [
+        ["EXT003", "no score of radiomics"]
+    ]
+    wanted = logit(found.set_index("subject")["y_prob"]).drop("EXT003")
+    assert np.abs(told.groupby("subject")["contribution"].sum() - wanted).max() < 1e-9
 
 
 @pytest.mark.parametrize(
