@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -179,3 +180,15 @@ def test_a_choice_among_networks_has_maps_and_deep_features_by_the_networks_of_i
     assert {label.split("model: ")[1].split("\\n")[0] for label in folds} == {"deep", "deep__width_4"}
     users = {labels[consumer].split("\\n")[0] for producer, consumer in edges if producer in maps}
     assert {"relate_fit", "relate", "report"} <= users
+
+
+def test_networks_ask_for_the_memory_of_their_crops(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    config = changed(default_config(), "crops.tumour.size", [224, 224, 64])
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    plan = snakemake(data, "--dry-run", "--forceall", "--configfile", str(path))
+    asked = re.findall(r"^rule (train_fold|train_network|fuse):$.*?mem_mb=(\d+)", plan, flags=re.M | re.S)
+    cases = len((data / "phantom-dev/participants.tsv").read_text(encoding="utf-8").splitlines()) - 1
+    crops = math.ceil(4 * cases * 3 * 224 * 224 * 64 * 4 / 1e6)  # two channels and the mask
+    networks = str(3000 + crops)
+    assert set(asked) == {("train_fold", networks), ("train_network", networks), ("fuse", "2000")}

@@ -1,10 +1,19 @@
 # What a job asks of the machine: how much for the work itself, how much more when it is tried again.
+import math
 import shutil
 
 
-def memory(base, each=0):
-    """Megabytes of a job: `base`, and `each` for every thread (a worker process); doubled at each further attempt."""
-    return lambda wildcards, threads, attempt: (base + each * threads) * 2 ** (attempt - 1)
+def memory(base, each=0, more=lambda wildcards: 0):
+    """Megabytes of a job: `base`, `each` for every thread (a worker process) and `more`; doubled at each further attempt."""
+    return lambda wildcards, threads, attempt: (base + each * threads + more(wildcards)) * 2 ** (attempt - 1)
+
+
+def crops_in_memory(wildcards):
+    """Megabytes that a network's crops need: four times those of all cases that may teach, since 3.4 were measured."""
+    size = STUDY.config["crops"][entry(wildcards)["network"]["crop"]]["size"]
+    cases = sum(len(STUDY.cohorts[name].participants) for name in DEVELOPMENT)
+    volumes = len(STUDY.config["imaging"]["channels"]) + 1  # the mask too
+    return math.ceil(4 * cases * volumes * math.prod(size) * 4 / 1e6)
 
 
 def runtime(minutes):

@@ -81,7 +81,7 @@ rule train_fold:
         "../../envs/segment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory(3000, more=crops_in_memory),
         runtime=runtime(1440),
         gpu=network_gpus,
     params:
@@ -121,7 +121,7 @@ rule train_network:
         "../../envs/segment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory(3000, more=crops_in_memory),
         runtime=runtime(1440),
         gpu=network_gpus,
     params:
