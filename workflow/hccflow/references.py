@@ -175,7 +175,22 @@ def _check_model(name: str, model: dict[str, Any], config: dict[str, Any], where
             raise ConfigError("a model needs predictors", where=where, expected="columns, or roi, or both")
         elif model["features"] != default_of("features"):
             raise ConfigError("'features' chooses among those of a region", where=where, todo="give roi, or remove it")
+        _check_stable(model, config["extract"]["rois"], f"{where}.select.stable")
         check_learner(model, where)
+
+
+def _check_stable(model: dict[str, Any], rois: Mapping[str, Any], where: str) -> None:
+    """Stability is judged by other regions than the model's own, with which it would agree entirely."""
+    stable = model["select"].get("stable")
+    if stable and "roi" not in model:
+        raise ConfigError("'stable' judges the features of a region", where=where, todo="give roi, or remove it")
+    for roi in stable["rois"] if stable else ():
+        _known(roi, rois, "ROI", f"{where}.rois")
+        if roi == model["roi"]:
+            raise ConfigError(
+                "a region always agrees with itself", where=f"{where}.rois", expected="other regions than the model's",
+                found=roi, todo="name another outline of the same structure",
+            )  # fmt: skip
 
 
 def _check_fusion(name: str, model: dict[str, Any], models: dict[str, Any]) -> None:

@@ -142,6 +142,10 @@ def _make(
             place.pop(last, None)
         else:
             place[last] = copy.deepcopy(value)
+    stable = made.get("select", {}).get("stable")
+    if stable and "roi" in changes and not any(key.split(".")[0] == "select" for key in changes):
+        # The variant judges by the same outlines, its base's among them, and never by its own.
+        stable["rois"] = [base["roi"] if roi == made.get("roi") else roi for roi in stable["rois"]]
     made["label"] = f"{base.get('label') or of}: {label or name.replace('_', ' ')}"
     return Variant(whole, sweep, of, dict(changes), made)
 

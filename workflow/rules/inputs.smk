@@ -36,6 +36,12 @@ def development_features(wildcards):
     return features(wildcards, DEVELOPMENT)
 
 
+def development_outlines(wildcards):
+    """Features of the regions by which a model judges how stable its own are, of the development cohorts."""
+    rois = entry(wildcards).get("select", {}).get("stable", {}).get("rois", [])
+    return [f"<results>/extract/{name}/roi-{roi}/features.tsv" for roi in rois for name in DEVELOPMENT]
+
+
 def cohort_features(wildcards):
     """Features of one cohort for a model that uses a region of interest."""
     return features(wildcards, [wildcards.cohort])

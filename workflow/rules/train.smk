@@ -4,6 +4,7 @@ rule train:
         subjects=expand("<results>/enrol/{cohort}/subjects.tsv", cohort=DEVELOPMENT),
         split="<results>/enrol/split.tsv",
         features=development_features,
+        outlines=development_outlines,
     output:
         freeze="<results>/train/{model}/freeze.json",
         model=directory("<results>/train/{model}/model"),
@@ -30,7 +31,7 @@ rule train:
         folder=subpath(output.freeze, parent=True),
     shell:
         "python -m hccflow train --model {wildcards.model} --subjects {input.subjects:q} --split {input.split:q}"
-        " --features {input.features:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --features {input.features:q} --outlines {input.outlines:q} --settings {params.settings:q} --variants {params.variants:q} --out {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # Odds ratios of a clinical logistic model: they describe the training rows and are no part of the model. Two seconds each.

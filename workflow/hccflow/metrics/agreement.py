@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from hccflow.metrics.estimate import Estimate, undefined
+from hccflow.metrics.intraclass import Kind, mean_squares
 
 #: Standard deviations between the bias and a limit of agreement, as Bland and Altman print it.
 LIMIT = 1.96
@@ -132,7 +133,7 @@ def multi_kappa(ratings: ArrayLike, kind: Literal["fleiss", "light"], confidence
     return _cut(float(value), float(half), "jackknife", n)
 
 
-def icc(ratings: ArrayLike, kind: Literal["agreement", "consistency"], confidence: float = 0.95) -> Estimate:
+def icc(ratings: ArrayLike, kind: Kind, confidence: float = 0.95) -> Estimate:
     """Intraclass correlation of single measurements in a two-way design.
 
     Parameters
@@ -156,18 +157,12 @@ def icc(ratings: ArrayLike, kind: Literal["agreement", "consistency"], confidenc
         return undefined("fewer than two subjects measured by all readers, or fewer than two readers", n=n)
     if np.ptp(table) == 0:
         return undefined("no variance: every measurement is the same", n=n)
-    mean = table.mean()
-    residual = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + mean
-    ms_rows = k * float(((table.mean(axis=1) - mean) ** 2).sum()) / (n - 1)
-    ms_readers = n * float(((table.mean(axis=0) - mean) ** 2).sum()) / (k - 1)
-    df_error = (n - 1) * (k - 1)
-    ms_error = float((residual**2).sum()) / df_error
-    if np.isclose(ms_error, 0, atol=1e-12 * float(table.var())):
-        ms_error = 0.0
-    shift = k * (ms_readers - ms_error) / n if kind == "agreement" else 0.0
-    value = (ms_rows - ms_error) / (ms_rows + (k - 1) * ms_error + shift)
+    squares = mean_squares(table[:, None, :])
+    value = float(squares.icc(kind)[0])
+    ms_rows, ms_readers, ms_error = (float(x[0]) for x in (squares.ms_rows, squares.ms_readers, squares.ms_error))
     if ms_error == 0:
         return Estimate(value, n=n, reason="no interval: the residual variance is zero")
+    df_error = (n - 1) * (k - 1)
     ratio = ms_rows / ms_error
     p = float(stats.f.sf(ratio, n - 1, df_error))
     upper = 0.5 + confidence / 2

@@ -67,6 +67,25 @@ class Encoding:
             parts.append(values)
         return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=subjects.index), scorable
 
+    def elsewhere(self, subjects: pd.DataFrame, features: pd.DataFrame | None, where: str) -> pd.DataFrame:
+        """Those of the features that the table of another region has too, for the rows of `subjects`, in their order.
+
+        Raises
+        ------
+        TableError
+            The table is missing, or has no feature of the same name.
+        """
+        if features is None:
+            raise TableError("the model needs features of another outline", where=where, todo="give --outlines of it")
+        shared = [name for name in self.features if name in features.columns]
+        if not shared:
+            raise TableError(
+                "another outline shares no feature with the model's region", where=where,
+                expected=self.features[:3], found=[name for name in features.columns if name not in KEYS][:3],
+                todo="extract both with the same settings",
+            )  # fmt: skip
+        return _join(subjects, features, shared)[0]
+
     def needed_for(self, predictors: Sequence[str]) -> Encoding:
         """Part of the encoding that makes these predictors."""
         wanted = set(predictors)

@@ -49,6 +49,8 @@ class Fold:
         Put before the names of steps inside inner folds.
     targets : mapping
         Every endpoint that the model learns, its own first.
+    outlines : mapping
+        Features of the same rows inside other outlines of the same structure, by region; never predictors.
     """
 
     x: pd.DataFrame
@@ -60,6 +62,7 @@ class Fold:
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     prefix: str = ""
     targets: Mapping[str, Target] = field(default_factory=dict, repr=False)
+    outlines: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @property
     def seed(self) -> int:
@@ -91,7 +94,10 @@ class Fold:
     def part(self, take: np.ndarray) -> Fold:
         """Some of the rows (a mask), as a fold of its own."""
         targets = {name: target.take(take) for name, target in self.targets.items()}
-        return replace(self, x=self.x[take], y=self.y[take], subjects=self.subjects[take], targets=targets)
+        outlines = {roi: values[take] for roi, values in self.outlines.items()}
+        return replace(
+            self, x=self.x[take], y=self.y[take], subjects=self.subjects[take], targets=targets, outlines=outlines
+        )
 
     def known(self, endpoint: str) -> Fold:
         """Return the rows that know one of the endpoints, which becomes the label."""
@@ -160,6 +166,8 @@ class Development:
         Every endpoint that the model learns, its own first; rows as in `subjects`.
     seed : int
         Seed of the study.
+    outlines : mapping, optional
+        Features inside other outlines, by region; rows as in `subjects`.
 
     Raises
     ------
@@ -178,11 +186,13 @@ class Development:
         scorable: pd.Series,
         targets: Mapping[str, Target],
         seed: int,
+        outlines: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
         refuse_other_roles(subjects)
         self.rows = subjects.reset_index(drop=True)
         self.keys = (self.rows["cohort"] + "/" + self.rows["subject"]).to_numpy(dtype=object)
         self._x = x.set_axis(self.rows.index)
+        self._outlines = {roi: values.set_axis(self.rows.index) for roi, values in (outlines or {}).items()}
         self.targets = dict(targets)
         self.endpoint = next(iter(targets))
         self.scorable = scorable.to_numpy(dtype=bool)
@@ -231,7 +241,10 @@ class Development:
         path = (self._seed, 0, 0) if repeat is None or number is None else (self._seed, repeat + 1, number + 1)
         targets = {name: target.take(take) for name, target in self.targets.items()}
         y = targets[self.endpoint].y
-        fold = Fold(self._x[take], y, self.keys[take], path, repeat, number, self.log, targets=targets)
+        outlines = {roi: values[take] for roi, values in self._outlines.items()}
+        fold = Fold(
+            self._x[take], y, self.keys[take], path, repeat, number, self.log, targets=targets, outlines=outlines
+        )
         for name, target in targets.items():
             for value, word in ((1, "positive"),) if target.survival else ((1, "positive"), (0, "negative")):
                 if not (target.y == value).any():

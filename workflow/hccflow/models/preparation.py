@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hccflow.errors import FitError
+from hccflow.metrics.intraclass import mean_squares
 from hccflow.models.fold import Fold
 from hccflow.models.lasso import fit_lasso
 
@@ -106,13 +108,15 @@ def prepare(fold: Fold, select: Mapping[str, Any]) -> tuple[Preparation, Fold]:
     fold : Fold
         Training rows.
     select : mapping
-        ``variance, correlation, lasso, max_features`` of the configuration.
+        ``stable, variance, correlation, lasso, max_features`` of the configuration.
 
     Returns
     -------
     Preparation, Fold
         The fitted steps, and the same rows as the learner sees them (no columns when nothing was selected).
     """
+    if "stable" in select:
+        fold = fold.through(fold.fit("stable", learn_stable, select["stable"]["icc"]).apply)
     imputation = fold.fit("impute", learn_imputation)
     rows = fold.through(imputation.apply)
     kept = rows.fit("variance", learn_variance, select.get("variance", 0.0))
@@ -133,6 +137,40 @@ def prepare(fold: Fold, select: Mapping[str, Any]) -> tuple[Preparation, Fold]:
     plain = [name for name in names if name not in indicators]
     medians = imputation.medians[list(dict.fromkeys([*plain, *indicators.values()]))]
     return Preparation(medians, indicators, Scale(scale.mean[names], scale.sd[names])), rows
+
+
+def learn_stable(fold: Fold, limit: float) -> Kept:
+    """Features that measure nearly the same inside every other outline: the smallest ICC is at least `limit`.
+
+    The ICC is ICC(2,1), absolute agreement of single measurements, on the scale of the features. Agreement and not
+    consistency, ICC(3,1): a frozen model has one mean and one standard deviation for every patient to come, so an
+    outline by which a feature is larger in everybody moves the score as surely as one by which it scatters.
+
+    No label is looked at. Rows without a value inside either outline are left out of that pair. A feature whose ICC is
+    undefined has not been shown to be stable, and goes; columns that the other tables do not have are not judged.
+
+    Raises
+    ------
+    FitError
+        Fewer than two rows have features inside one of the outlines.
+    """
+    smallest, told = pd.Series(np.inf, index=fold.x.columns), []
+    for roi, other in fold.outlines.items():
+        n = int(other.notna().any(axis=1).sum())
+        if n < 2:
+            raise FitError(
+                "no training rows to judge by another outline", where=f"{fold.where}, select.stable, ROI {roi}",
+                expected="features of at least 2 rows", found=f"{n} of {len(other)}",
+                todo=f"read why in extract's manifest of roi-{roi}, or take it out of select.stable.rois",
+            )  # fmt: skip
+        pairs = np.stack([fold.x[other.columns].to_numpy(float), other.to_numpy(float)], axis=2)
+        reached = np.nan_to_num(mean_squares(pairs).icc("agreement"), nan=-np.inf)
+        smallest[other.columns] = np.minimum(smallest[other.columns], reached)
+        told.append(f"{roi} ({n} of {len(other)} rows)")
+    kept = _kept(fold, list(smallest.index[smallest >= limit]))
+    unjudged = int(np.isposinf(smallest).sum())
+    beside = f", {unjudged} not judged" if unjudged else ""
+    return replace(kept, detail=f"{kept.detail}{beside}: ICC(2,1) at least {limit:g} with {', '.join(told)}")
 
 
 def learn_imputation(fold: Fold) -> Imputation:

@@ -51,6 +51,7 @@ def train(
     subjects: pd.DataFrame,
     split: pd.DataFrame,
     features: pd.DataFrame | None = None,
+    outlines: Mapping[str, pd.DataFrame] | None = None,
 ) -> Training:
     """Train one model on the development cohorts.
 
@@ -66,6 +67,8 @@ def train(
         ``cohort, subject, role, repeat, fold``; rows of the role ``test`` teach nothing and are not scored.
     features : pandas.DataFrame, optional
         Features of the model's region of interest.
+    outlines : mapping, optional
+        Features of the regions that ``select.stable`` names, by region.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def train(
     """
     spec = settings["models"][name]
     check_learner(spec, f"models.{name}")
-    rows, encoding = development(name, settings, subjects, split, features)
+    rows, encoding = development(name, settings, subjects, split, features, outlines=outlines)
     judged, chosen = [], []
     for fold, places, held_x in rows.folds():
         model = fit_model(fold, spec, encoding)
@@ -105,6 +108,7 @@ def development(
     features: pd.DataFrame | None = None,
     *,
     endpoints: Sequence[str] = (),
+    outlines: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[Development, Encoding]:
     """Training rows of a model, with the predictors that its entry in the configuration names; see `train`.
 
@@ -121,7 +125,14 @@ def development(
     subjects = subjects.reset_index(drop=True)
     x, scorable = encoding.encode(subjects, features)
     targets = {endpoint: read_target(subjects, endpoint, about) for endpoint, about in learnt.items()}
-    return Development(subjects, split, x, scorable=scorable, targets=targets, seed=settings["seed"]), encoding
+    others = {
+        roi: encoding.elsewhere(subjects, (outlines or {}).get(roi), f"{where}.select.stable.rois: {roi}")
+        for roi in spec.get("select", {}).get("stable", {}).get("rois", ())
+    }
+    rows = Development(
+        subjects, split, x, scorable=scorable, targets=targets, seed=settings["seed"], outlines=others
+    )  # fmt: skip
+    return rows, encoding
 
 
 def _refuse_outcomes(features: pd.DataFrame | None, settings: Mapping[str, Any], where: str) -> None:

@@ -96,6 +96,8 @@ def _predictors(results: Results, spec: Mapping[str, Any]) -> str:
 
 def _selection_words(select: Mapping[str, Any]) -> str:
     words = []
+    if "stable" in select:
+        words.append(f"ICC of at least {select['stable']['icc']:g} with {', '.join(select['stable']['rois'])}")
     if "variance" in select:
         words.append(f"SD above {select['variance']:g}" if select["variance"] else "not constant")
     if "correlation" in select:

@@ -192,7 +192,11 @@ def _but_roi(results: Results, model: Mapping[str, Any]) -> dict[str, Any] | Non
         return None
     roi = results.settings["extract"]["rois"][model["roi"]]
     region = {k: v for k, v in roi.items() if k not in ("source", "min_voxels")}
-    return {**{k: v for k, v in model.items() if k not in ("label", "roi")}, "region": region}
+    stable = model["select"].get("stable")
+    select = dict(model["select"])
+    if stable:  # of two models that judge each by the other's region this is the same
+        select["stable"] = {**stable, "rois": sorted({model["roi"], *stable["rois"]})}
+    return {**{k: v for k, v in model.items() if k not in ("label", "roi")}, "select": select, "region": region}
 
 
 def _failures(results: Results, labels: Sequence[str], known: Mapping[str, pd.DataFrame]) -> Block:
