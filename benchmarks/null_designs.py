@@ -10,10 +10,10 @@ nothing is changed but its name and the folder of its data.
 Judged
 ------
 Every test that a reader of the report could take for a finding: AUC and Harrell's C against 0.5, differences between
-models and from variants, risk groups, numbers of genes and sets, correlations with histology and its slopes,
-contrasts of arms. The p is the report's own. AUC has none there and gets the Mann-Whitney test, summed over folds (van
-Elteren) where scores are out of fold: those of different folds come from different models, which pulls a pooled AUC
-below 0.5.
+models and from variants, interactions with subgroups, risk groups, numbers of genes and sets, correlations with
+histology and its slopes, contrasts of arms. The p is the report's own. AUC has none there and gets the Mann-Whitney
+test, summed over folds (van Elteren) where scores are out of fold: those of different folds come from different models,
+which pulls a pooled AUC below 0.5.
 Criterion: no p at or below 0.05 after Holm's correction over all tests of a study. Printed beside: how many of them are
 at or below 0.05 without correction, of which chance gives a twentieth (the tests of a study are correlated).
 """
@@ -39,7 +39,7 @@ ALPHA = 0.05
 #: Metrics whose p tests that something was found.
 FINDINGS = (
     "auc_difference", "auc_difference_within_folds", "c_harrell", "c_difference", "c_difference_within_folds",
-    "logrank_chi2",
+    "logrank_chi2", "auc_interaction",
     "genes_significant", "sets_significant", "spearman", "slope", "slope_partial",
     "arm_difference", "arm_slope_difference",
 )  # fmt: skip

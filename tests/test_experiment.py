@@ -329,6 +329,18 @@ def test_a_candidate_loses_nothing_by_the_offsets_of_its_folds(tmp_path: Path) -
     assert facts["chosen"] == "shifted" and set(facts["in_folds"].values()) == {"shifted"}
 
 
+def test_a_subject_of_many_sessions_has_one_voice_in_a_choice() -> None:
+    """Each of three pairs counts once: by sessions the pair of the subject with nine would outvote the other two."""
+    names = ["a", "b", "c", "d"]
+    subjects = np.repeat(["dev/a", "dev/b", "dev/c", "dev/d"], [9, 1, 1, 1]).astype(object)
+    y = np.repeat([1.0, 1.0, 1.0, 0.0], [9, 1, 1, 1])
+    one = np.repeat([0.9, 0.1, 0.1, 0.5], [9, 1, 1, 1])
+    other = np.repeat([0.1, 0.9, 0.9, 0.5], [9, 1, 1, 1])
+    split = pd.DataFrame({"cohort": "dev", "subject": names, "role": "train", "repeat": 0, "fold": 0})
+    fold = Fold(pd.DataFrame({"one": one, "other": other}), y, subjects, (1, 0, 0))
+    assert learn_choice(fold, "auc", split).name == "other"
+
+
 def test_a_choice_without_a_fold_of_both_classes_says_so(tmp_path: Path) -> None:
     subjects, _ = cohort("dev", 40, 5)
     parts = split(subjects, repeats=1)

@@ -214,12 +214,19 @@ def test_a_variant_of_another_outline_is_judged_by_that_of_its_base() -> None:
     config["experiment"] = {
         "masks": {"of": "radiomics", "vary": {"roi": ["wider", "closer", "nnunet"], "select.stable": [None]}}
     }
-    made = {name: variant.spec for name, variant in expand_variants(check_config(config)).items()}
-    rois = {name: spec["select"].get("stable", {}).get("rois") for name, spec in made.items()}
+    made = expand_variants(check_config(config))
+    rois = {name: variant.spec["select"].get("stable", {}).get("rois") for name, variant in made.items()}
     assert rois == {
         "radiomics__roi_wider": ["manual", "closer"], "radiomics__roi_closer": ["wider", "manual"],
         "radiomics__roi_nnunet": ["wider", "closer"], "radiomics__stable_none": None,
     }  # fmt: skip
+    told = {name: variant.changes.get("select.stable.rois") for name, variant in made.items()}
+    assert told == {**rois, "radiomics__roi_nnunet": None}, "what has changed is on record"
+    fewer = {"roi": "wider", "select.max_features": 5}
+    config["experiment"] = {"masks": {"of": "radiomics", "variants": {"fewer": fewer}}}
+    (spec,) = (variant.spec for variant in expand_variants(check_config(config)).values())
+    assert spec["select"] == {**config["models"]["radiomics"]["select"], "max_features": 5,
+                              "stable": {"rois": ["manual", "closer"], "icc": 0.75}}  # fmt: skip
     both = {"roi": "wider", "select.stable": stable}
     with pytest.raises(ConfigError, match="a region always agrees with itself"):
         check_config(config | {"experiment": {"masks": {"of": "radiomics", "variants": {"x": both}}}})

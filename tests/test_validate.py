@@ -405,14 +405,17 @@ def test_subgroups_partition_the_cohort_and_numbers_are_split_at_the_development
 def test_without_a_word_every_baseline_column_makes_subgroups():
     columns = {
         "age": {"kind": "number", "available_at": "baseline"}, "sex": {"kind": "category", "available_at": "baseline"},
-        "drop": {"kind": "number", "available_at": 30}, "os_days": {"kind": "number", "available_at": "outcome"},
+        "crp": {"kind": "number", "available_at": "baseline"}, "afp": {"kind": "number", "available_at": "baseline"},
+        "week": {"kind": "number"}, "late": {"kind": "number", "available_at": 30},
     }  # fmt: skip
-    assert make_options({"columns": columns}).subgroups == ("site", "age", "sex")
-    assert make_options({"columns": columns, "validate": {"subgroups": []}}).subgroups == ()
-    table = people().assign(site="A")
-    metrics = validate(predictions(), {}, [table], Options(draws=0, subgroups=("site", "sex"))).metrics
-    found = set(metrics["group"].dropna())
-    assert {"sex=F", "sex=M", "sex"} <= found and not [g for g in found if g.startswith("site")], "nobody is divided"
+    assert make_options({"validate": {"subgroups": []}}).subgroups == ()
+    options = make_options({"columns": columns, "validate": {"bootstrap": 0}})
+    development = people("dev", "development").assign(site="A", crp=np.nan, week=1.0, late=1.0)
+    table = people().assign(site="A", crp=np.arange(120.0), week=1.0, late=np.arange(120.0))
+    metrics = validate(predictions(), {}, [table, development], options).metrics
+    assert set(metrics[metrics["metric"] == "auc_interaction"]["group"]) == {"age", "sex"}, (
+        "one site and nothing to split crp at divide nobody; no table has afp"
+    )
 
 
 def test_complete_cases_stand_beside_the_cohort_where_predictors_are_missing():

@@ -21,6 +21,8 @@ from hccflow.provenance import digest_of
 JOIN = "__"
 #: Predictors that belong to no channel: the shape of the region.
 SHAPE = "shape__*"
+#: Outlines that the selection by stability compares with.
+STABLE = "select.stable.rois"
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,10 @@ def _make(
         else:
             place[last] = copy.deepcopy(value)
     stable = made.get("select", {}).get("stable")
-    if stable and "roi" in changes and not any(key.split(".")[0] == "select" for key in changes):
-        # The variant judges by the same outlines, its base's among them, and never by its own.
-        stable["rois"] = [base["roi"] if roi == made.get("roi") else roi for roi in stable["rois"]]
+    if stable and made.get("roi") in stable["rois"] and not {"select", "select.stable", STABLE} & set(changes):
+        # The variant judges by the same outlines, its base's among them, and never by its own; and says that it does.
+        stable["rois"] = [base["roi"] if roi == made["roi"] else roi for roi in stable["rois"]]
+        changes = {**changes, STABLE: stable["rois"]}
     made["label"] = f"{base.get('label') or of}: {label or name.replace('_', ' ')}"
     return Variant(whole, sweep, of, dict(changes), made)
 

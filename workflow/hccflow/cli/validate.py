@@ -89,14 +89,12 @@ def make_options(given: Mapping[str, Any]) -> Options:
     """Options from the sections of a configuration; sections that validation does not use are left alone."""
     section = check_section("validate", given.get("validate", {}))
     models, primary = given.get("models", {}), given.get("primary") or {}
-    columns, subgroups = given.get("columns", {}), section["subgroups"]
-    if subgroups is None:
-        subgroups = ["site", *(name for name, spec in columns.items() if spec["available_at"] == "baseline")]
+    columns = given.get("columns", {})
     return Options(
         level=section["confidence"],
         draws=section["bootstrap"],
         net_benefit_at=tuple(section["net_benefit_at"]),
-        subgroups=tuple(subgroups),
+        subgroups=None if section["subgroups"] is None else tuple(section["subgroups"]),
         columns=columns,
         survival=tuple(name for name, spec in given.get("endpoints", {}).items() if spec["kind"] == "survival"),
         predictors=predictors_of(models),

@@ -76,12 +76,13 @@ def learn_choice(fold: Fold, by: str, split: pd.DataFrame) -> Choice:
 
 
 def _reached(fold: Fold, split: pd.DataFrame) -> list[float]:
-    """AUC within folds of each candidate."""
+    """AUC within folds of each candidate; sessions of a subject are averaged, as wherever models are judged."""
     parts = split[split["role"] == Role.TRAIN.value]
     if fold.repeat is not None:
         parts = parts[parts["repeat"] == fold.repeat]
     parts = parts.assign(subject=parts["cohort"] + "/" + parts["subject"])[["subject", "repeat", "fold"]]
     rows = fold.x.assign(y=fold.y, subject=fold.subjects).merge(parts, on="subject")
+    rows = rows.groupby(["subject", "repeat", "fold"], as_index=False).mean()
     found = [stratified_auc(rows["y"], rows[name], rows["fold"], repeats=rows["repeat"]) for name in fold.x.columns]
     if any(one.value is None for one in found):
         raise FitError(

@@ -58,7 +58,7 @@ def by_session(scores: ScoreSet, options: Options) -> Iterator[Row]:
 def by_subgroup(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[Row]:
     """Measures in each subgroup, and per column the test that AUC is the same in all; a lone value divides nobody."""
     used = scores.used
-    for name in options.subgroups:
+    for name in subjects.subgroups:
         group = subjects.groups(scores.cohort, name).reindex(used.index, fill_value=f"{name}={MISSING}")
         parts = {str(key): part for key, part in used.groupby(group.to_numpy())}
         if len(parts) < 2:
@@ -117,7 +117,7 @@ def by_site(scores: ScoreSet, subjects: Subjects, options: Options) -> Iterator[
     if site.nunique() < 2:
         return
     parts = {str(key): part for key, part in used.groupby(site.to_numpy())}
-    if "site" not in options.subgroups:
+    if "site" not in subjects.subgroups:
         for key, part in parts.items():
             yield from small_rows(scores, part, f"site={key}", options)
     fold = scores.judged["fold"].groupby(level=[0, 1]).first().reindex(used.index)

@@ -21,8 +21,8 @@ class Options:
         Bootstrap draws; for the flexible curves, each of which is a smoother's fit, at most 200.
     net_benefit_at : tuple of float
         Threshold probabilities of the decision curve in the table of metrics.
-    subgroups : tuple of str
-        Columns of the subjects by which results are split.
+    subgroups : tuple of str, optional
+        Columns of the subjects by which results are split; None takes the site and all columns declared at baseline.
     columns : mapping
         Declared columns (kind, label, unit, available_at), for subgroups and case mix.
     predictors : mapping
@@ -38,7 +38,7 @@ class Options:
     level: float = 0.95
     draws: int = 2000
     net_benefit_at: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-    subgroups: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] | None = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     predictors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -40,7 +40,10 @@ class Subjects:
                 "a case stands twice", where=f"--subjects, cohort {row['cohort']}, subject {row['subject']}"
             )
         self.table, self.options = table, options
-        for name in options.subgroups:
+        baseline = [name for name, spec in options.columns.items() if spec.get("available_at") == "baseline"]
+        asked = options.subgroups
+        self.subgroups = [n for n in ["site", *baseline] if n in table] if asked is None else list(asked)
+        for name in self.subgroups:
             if name not in table:
                 raise ConfigError(
                     f"no column '{name}' among the subjects",
@@ -68,13 +71,15 @@ class Subjects:
         """Subgroup of each case of a cohort by one column, as text such as ``sex=F`` or ``age>=63``.
 
         Numbers are split at the median of the development cases (of all cases given when there are none); missing
-        values are a group of their own.
+        values are a group of their own, and so is everybody where development has no value to split at.
         """
         cells = self.of(cohort)[name]
         if self.is_category(name):
             text = cells.map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
             return (name + "=" + text).where(cells.notna() & (text != ""), f"{name}={MISSING}")
         source = self.development if len(self.development) else self.table
+        if source[name].isna().all():
+            return pd.Series(f"{name}={MISSING}", index=cells.index)
         median = float(source[name].median())
         side = np.where(cells >= median, f"{name}>={median:.6g}", f"{name}<{median:.6g}")
         return pd.Series(side, index=cells.index).where(cells.notna(), f"{name}={MISSING}")
