@@ -22,7 +22,7 @@ from hccflow.relate.arms import arm_rows, slope_differences
 from hccflow.relate.correlation import correlation, spearman_interval
 from hccflow.relate.genes import GeneResult, relate_genes
 from hccflow.relate.histology import Line, _slope_given, histology_rows, pairs
-from hccflow.relate.matching import covariate_matrix, match
+from hccflow.relate.matching import covariate_matrix, match, patient_covariates, varying
 from hccflow.relate.mixed import fit_mixed
 from hccflow.relate.sets import enrich, restrict, running_extremes
 from hccflow.relate.signatures import fit_components, unseen_scores
@@ -321,7 +321,7 @@ def test_who_stays_alone_is_counted() -> None:
     rows = [("S000", ""), ("S000", ""), ("S002", ""), ("S003", ""), ("X001", "")]
     index = pd.MultiIndex.from_tuples(rows, names=["subject", "session"])
     table = pd.DataFrame({"G": range(5)}, index=index)
-    covariates = pd.DataFrame({"age": [60.0, 61.0, 62.0, np.nan]}, index=[f"S00{i}" for i in range(4)])
+    covariates = pd.DataFrame({"age": [60.0, 61.0, 62.0, np.nan]}, index=cases(4))
     matched, counts = match(signature, table, covariates)
     assert list(matched) == ["S000"]
     assert counts == {
@@ -339,8 +339,23 @@ def test_covariates_become_numbers() -> None:
     matrix = covariate_matrix(subjects, ["site", "age", "stage"], columns)
     assert matrix is not None
     assert list(matrix) == ["site_y", "age", "stage_II"]
-    assert matrix.loc["A"].tolist() == [0.0, 50.0, 0.0]
-    assert matrix.loc["B"].isna().tolist() == [False, True, True]
+    assert matrix.loc[("A", "")].tolist() == [0.0, 50.0, 0.0]
+    assert matrix.loc[("B", "")].isna().tolist() == [False, True, True]
+
+
+def test_a_covariate_of_the_session_stays_with_its_session() -> None:
+    subjects = pd.DataFrame(
+        {"subject": ["A", "A", "B", "B"], "session": ["w0", "w1"] * 2, "week": [0.0, 4.0, np.nan, 4.0],
+         "age": [50.0, np.nan, np.nan, 60.0]}
+    )  # fmt: skip
+    matrix = covariate_matrix(subjects, ["week", "age"], {"week": {"kind": "number"}, "age": {"kind": "number"}})
+    assert matrix is not None and varying(matrix) == ["week"]
+    assert matrix["age"].tolist() == [50.0, 50.0, 60.0, 60.0], "of the patient: known once, it holds for all sessions"
+    np.testing.assert_equal(matrix["week"].to_numpy(), [0.0, 4.0, np.nan, 4.0])
+    with pytest.raises(TableError, match=r"'week' varies within a patient.*HERE.*found: 0, 4 in A; do: THIS"):
+        patient_covariates(matrix, "HERE", "THIS")
+    of_patients = patient_covariates(matrix[["age"]], "HERE", "THIS")
+    assert of_patients is not None and of_patients["age"].to_dict() == {"A": 50.0, "B": 60.0}
 
 
 def test_a_cell_that_is_no_number_is_told(tmp_path: Path) -> None:
@@ -587,6 +602,45 @@ def test_a_difference_of_arms_alone_gives_no_slope_within_them() -> None:
         within.append((_slope_given(means, given, "ols").p or 0.0) <= 0.05)
     assert np.mean(plain) > 0.95
     assert 0.02 < np.mean(within) < 0.09
+
+
+def test_what_only_time_links_is_no_slope_given_time() -> None:
+    """Signature and histology both follow the week and nothing else: the slope given the week must not see it."""
+    import statsmodels.api as sm
+
+    rng, index = np.random.default_rng(3), cases(24, 4)
+    week = np.tile(np.arange(4.0), 24)
+    rat = np.repeat(rng.standard_normal((2, 24)), 4, axis=1)
+    x = pd.DataFrame({"s": week + rat[0] + 0.5 * rng.standard_normal(96)}, index=index)
+    y = pd.DataFrame({"viability": 40 - 5 * week + rat[1] + rng.standard_normal(96)}, index=index)
+    given = covariate_matrix(index.to_frame(index=False).assign(week=week), ["week"], {"week": {"kind": "number"}})
+    found = {row["metric"]: row for row in histology_rows(x, y, "mixed", None, frozenset(), given)}
+    plain, partial = found["slope"], found["slope_partial"]
+    assert plain["value"] < -3 and plain["p"] < 1e-6
+    assert abs(partial["value"]) < 0.5 and partial["ci_low"] < 0 < partial["ci_high"] and partial["n"] == 24
+    design = sm.add_constant(np.column_stack([x["s"], week]))
+    fit = sm.MixedLM(y["viability"].to_numpy(), design, groups=index.get_level_values("subject")).fit(method="bfgs")
+    assert partial["value"] == pytest.approx(fit.params[1], abs=1e-3)
+    why = "not the same in all sessions of a patient, whose mean is compared: week"
+    assert found["spearman"]["reason"] == why and found["spearman"]["value"] is None
+    once = y.groupby(level="subject").mean().set_index(pd.Index([""] * 24, name="session"), append=True)
+    of_patients = {row["metric"]: row for row in histology_rows(x, once, "mixed", None, frozenset(), given)}
+    assert of_patients["slope_partial"]["reason"] == why
+    assert of_patients["slope"]["reason"] == "no patient was measured twice; least squares answers this"
+
+
+@pytest.mark.parametrize("part", ["genes", "histology"])
+def test_a_covariate_of_the_session_is_refused_for_means_of_patients(part: str) -> None:
+    index = cases(12, 2)
+    values = pd.DataFrame({"value": np.arange(24.0)}, index=index)
+    subjects = index.to_frame(index=False).assign(week=np.tile([0.0, 4.0], 12))
+    cohort = Cohort("rats", True, subjects, values.rename(columns={"value": "s"}), values, values)
+    histology = {"table": "histology.tsv", "targets": ["value"], "regression": "ols", "adjust": ["week"]}
+    chosen = {"genes": {**OPTIONS, "adjust": ["week"]}, "histology": histology}[part]
+    settings = {"study": "s", "seed": 5, "columns": {"week": {"kind": "number"}}, "relate": {part: chosen}}
+    where = f"where: config.relate.{part}.adjust, cohort rats; .*found: 0, 4 in S000; do: take it out of adjust"
+    with pytest.raises(TableError, match=where):
+        relate(cohort, Frozen({}, {}, {}), frozenset(), {}, settings)
 
 
 def test_a_target_of_the_patient_meets_the_mean_of_the_sessions() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 from hccflow.metrics.estimate import Estimate, undefined
 from hccflow.metrics.multiplicity import holm_rows
 from hccflow.relate.correlation import ENOUGH, Array, correlation, spearman_interval
-from hccflow.relate.matching import by_subject
+from hccflow.relate.matching import by_subject, varying
 from hccflow.relate.mixed import fit_mixed
 
 LEVEL = 0.95
@@ -87,8 +87,10 @@ def histology_rows(
     taught : frozenset of str
         Subjects on whom the lines were fitted.
     covariates : pandas.DataFrame, optional
-        Index ``subject``; of those who have them all the rank correlation is then partial, and `PARTIAL` is
+        Index ``subject, session``; of those who have them all the rank correlation is then partial, and `PARTIAL` is
         the slope with them as further columns. ``slope`` and the lines that are drawn or predict are not adjusted.
+        Patients' means have no one value of a covariate that varies with the session, so what rests on means is
+        then undefined with that reason; the mixed model takes it by session.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def histology_rows(
 
 def _estimates(both: pd.DataFrame, regression: str, covariates: pd.DataFrame | None) -> Iterator[tuple[str, Estimate]]:
     means = by_subject(both)
+    rows = both if regression == "mixed" and len(means) < len(both) else means  # nobody twice: one row per patient
     why = ""
     if len(means) < ENOUGH:
         why = f"{len(means)} matched patients; at least {ENOUGH} are needed"
@@ -129,13 +132,21 @@ def _estimates(both: pd.DataFrame, regression: str, covariates: pd.DataFrame | N
     yield "spearman", _spearman(means, covariates)
     yield from (_mixed(both) if regression == "mixed" else _least_squares(means))
     if covariates is not None:
-        yield PARTIAL, _slope_given(both if regression == "mixed" else means, covariates, regression)
+        yield PARTIAL, _slope_given(rows, covariates, regression)
 
 
 def _complete(rows: pd.DataFrame, covariates: pd.DataFrame | None) -> tuple[pd.DataFrame, Array, Estimate | None]:
-    """Rows of patients who have all covariates, these covariates, and the refusal where there are too few patients."""
+    """Rows that have all covariates (cases their session's, patients' means the patient's), these, and a refusal."""
     subjects = rows.index.get_level_values("subject")
-    given = np.empty((len(rows), 0)) if covariates is None else covariates.reindex(subjects).to_numpy(float)
+    if covariates is None:
+        given = np.empty((len(rows), 0))
+    elif rows.index.nlevels == 2:
+        given = covariates.reindex(rows.index).to_numpy(float)
+    elif several := varying(covariates):
+        why = f"not the same in all sessions of a patient, whose mean is compared: {', '.join(several)}"
+        return rows, np.empty((len(rows), 0)), undefined(why, n=subjects.nunique())
+    else:
+        given = covariates.groupby(level="subject").first().reindex(subjects).to_numpy(float)
     known = np.flatnonzero(~np.isnan(given).any(axis=1))
     n, needed = subjects[known].nunique(), ENOUGH + given.shape[1]
     why = f"{n} matched patients with all covariates; at least {needed} are needed"

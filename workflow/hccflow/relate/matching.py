@@ -80,13 +80,13 @@ def match(
     table : pandas.DataFrame
         Measurements, index ``subject, session``.
     covariates : pandas.DataFrame, optional
-        Index ``subject``.
+        Index with the level ``subject``; a patient counts who has them all in one row.
     """
     rows = table.groupby(level="subject").size()
     enrolled = signature.groupby(level="subject").count()
     with_signature = enrolled.index[enrolled > 0]
     both = with_signature.intersection(rows.index).sort_values()
-    matched = both if covariates is None else both[covariates.loc[both].notna().all(axis=1)]
+    matched = both if covariates is None else both[both.isin(covariates.dropna().index.get_level_values("subject"))]
     return matched, {
         "n_enrolled": len(enrolled),
         "n_signature": len(with_signature),
@@ -102,16 +102,53 @@ def match(
 
 
 def covariate_matrix(subjects: pd.DataFrame, names: Sequence[str], columns: Mapping[str, Any]) -> pd.DataFrame | None:
-    """Covariates of each patient (first session) as numbers: categories become indicators; None when none is named."""
+    """Covariates of each case as numbers: categories become indicators; None when none is named.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Index ``subject, session``. One that is the same in all sessions of every patient holds for those in which
+        it was not written down too; of one that varies with the session a missing value stays missing.
+    """
     if not names:
         return None
-    first = subjects.sort_values("session").drop_duplicates("subject").set_index("subject")
+    cases = subjects.set_index(["subject", "session"]).sort_index()
     parts = []
     for name in names:
         if name == "site" or columns[name]["kind"] == "category":
-            cells = first[name].astype(object).where(first[name] != "")
+            cells = cases[name].astype(object).where(cases[name] != "")
             indicators = pd.get_dummies(cells, prefix=name, dtype=float)
             parts.append(indicators.where(cells.notna(), np.nan).iloc[:, 1:])
         else:
-            parts.append(first[[name]].astype(float))
-    return pd.concat(parts, axis=1)
+            parts.append(cases[[name]].astype(float))
+    matrix = pd.concat(parts, axis=1)
+    fixed = matrix.columns.difference(varying(matrix))
+    matrix[fixed] = matrix[fixed].groupby(level="subject").transform("first")
+    return matrix
+
+
+def varying(covariates: pd.DataFrame) -> list[str]:
+    """Covariates that have more than one value in a patient, so that a patient's mean has no one value of them."""
+    patients = covariates.groupby(level="subject")
+    return list(covariates.columns[(patients.max() > patients.min()).any()])
+
+
+def patient_covariates(covariates: pd.DataFrame | None, where: str, todo: str) -> pd.DataFrame | None:
+    """One row of covariates per patient (index ``subject``), for what compares patients' means.
+
+    Raises
+    ------
+    TableError
+        A covariate varies within a patient.
+    """
+    if covariates is None:
+        return None
+    for name in varying(covariates):
+        values = covariates[name].dropna().groupby(level="subject").unique()
+        subject = values.index[values.map(len) > 1][0]
+        raise TableError(
+            f"covariate '{name}' varies within a patient, but patients' means are compared", where=where,
+            expected="one value per patient", found=f"{', '.join(f'{v:g}' for v in values[subject])} in {subject}",
+            todo=todo,
+        )  # fmt: skip
+    return covariates.groupby(level="subject").first()

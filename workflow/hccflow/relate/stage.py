@@ -16,7 +16,7 @@ from hccflow.relate.arms import arm_rows
 from hccflow.relate.fitting import Frozen
 from hccflow.relate.genes import GeneResult, relate_genes
 from hccflow.relate.histology import histology_rows, pairs
-from hccflow.relate.matching import COUNTS, by_subject, covariate_matrix, match
+from hccflow.relate.matching import COUNTS, by_subject, covariate_matrix, match, patient_covariates
 from hccflow.relate.sets import COLUMNS as SET_COLUMNS
 from hccflow.relate.sets import enrich
 from hccflow.relate.signatures import CASE
@@ -128,7 +128,10 @@ def _genes(
             for name in cohort.signatures
         ]
     means = by_subject(cohort.expression)
-    covariates = covariate_matrix(cohort.subjects, options["adjust"], settings["columns"])
+    covariates = patient_covariates(
+        covariate_matrix(cohort.subjects, options["adjust"], settings["columns"]),
+        f"config.relate.genes.adjust, cohort {cohort.name}", "take it out of adjust",
+    )  # fmt: skip
     for name in map(str, cohort.signatures):
         matched, count = match(cohort.signatures[name], cohort.expression, covariates)
         counts.append({"cohort": cohort.name, "source": "genes", "signature": name, **count})
@@ -194,6 +197,9 @@ def _histology(
         ]
     targets = cohort.histology[options["targets"]]
     covariates = covariate_matrix(cohort.subjects, options["adjust"], settings["columns"])
+    if options["regression"] == "ols":
+        where = f"config.relate.histology.adjust, cohort {cohort.name}"
+        patient_covariates(covariates, where, "take it out of adjust, or set regression: mixed")
     for name in cohort.signatures:
         _, count = match(cohort.signatures[name], targets.dropna(how="all"), covariates)
         counts.append({"cohort": cohort.name, "source": "histology", "signature": name, **count})
