@@ -185,10 +185,28 @@ def test_a_choice_among_networks_has_maps_and_deep_features_by_the_networks_of_i
 def test_networks_ask_for_the_memory_of_their_crops(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     config = changed(default_config(), "crops.tumour.size", [224, 224, 64])
+    config = changed(config, "experiment", {"sizes": {"of": "deep", "vary": {"network.width": [4]}}})
+    config["models"]["best"] = {"kind": "choice", "endpoint": "response", "choose": {"among": "sizes"}}
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     plan = snakemake(data, "--dry-run", "--forceall", "--configfile", str(path))
-    asked = re.findall(r"^rule (train_fold|train_network|fuse):$.*?mem_mb=(\d+)", plan, flags=re.M | re.S)
-    cases = len((data / "phantom-dev/participants.tsv").read_text(encoding="utf-8").splitlines()) - 1
-    crops = math.ceil(4 * cases * 3 * 224 * 224 * 64 * 4 / 1e6)  # two channels and the mask
-    networks = str(3000 + crops)
-    assert set(asked) == {("train_fold", networks), ("train_network", networks), ("fuse", "2000")}
+    asked = dict[tuple[str, ...], set[int]]()
+    jobs = r"^rule (train_fold|train_network|fuse|predict|explain):$(.*?)mem_mb=(\d+)"
+    for rule, about, memory in re.findall(jobs, plan, flags=re.M | re.S):
+        named = re.findall(r"(?:cohort|model)=([\w-]+)", about)
+        asked.setdefault((rule, *named), set()).add(int(memory))
+
+    def crops(cohort: str) -> int:
+        cases = len((data / cohort / "participants.tsv").read_text(encoding="utf-8").splitlines()) - 1
+        return math.ceil(4 * cases * 3 * 224 * 224 * 64 * 4 / 1e6)  # two channels and the mask
+
+    networks = ("deep", "deep__width_4")
+    wanted = {
+        (rule, model): 3000 + crops("phantom-dev") for rule in ("train_fold", "train_network") for model in networks
+    }
+    for cohort in config["cohorts"]:
+        wanted |= {("predict", cohort, model): 2000 for model in config["models"]}
+        for model in ("deep", "best"):  # a choice among networks sees the same crops
+            wanted["predict", cohort, model] = 2000 + crops(cohort)
+            wanted["explain", cohort, model] = 3000 + crops(cohort)
+    fusions = {("fuse", name): 2000 for name, spec in config["models"].items() if spec["kind"] == "fusion"}
+    assert fusions and asked == {key: {value} for key, value in (wanted | fusions).items()}

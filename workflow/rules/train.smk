@@ -82,7 +82,7 @@ rule train_fold:
         "../../envs/segment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(3000, more=crops_in_memory),
+        mem_mb=memory(3000, more=development_crops_in_memory),
         runtime=runtime(1440),
         gpu=network_gpus,
     params:
@@ -122,7 +122,7 @@ rule train_network:
         "../../envs/segment.yaml"
     threads: 1
     resources:
-        mem_mb=memory(3000, more=crops_in_memory),
+        mem_mb=memory(3000, more=development_crops_in_memory),
         runtime=runtime(1440),
         gpu=network_gpus,
     params:

@@ -22,7 +22,7 @@ rule predict:
     conda:
         environment_of_model
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000, more=cohort_crops_in_memory),
         runtime=runtime(30),
     params:
         settings=model_settings,
@@ -61,7 +61,7 @@ rule explain:
     conda:
         "../../envs/segment.yaml"
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory(3000, more=cohort_crops_in_memory),
         runtime=runtime(60),
     params:
         settings=model_settings,
