@@ -22,7 +22,7 @@ from hccflow.figures.segment import PREDICTED, REFERENCE, outlines
 from hccflow.metrics.estimate import Estimate, metrics_table
 from hccflow.paths import case_file
 from hccflow.report import build_report, render
-from hccflow.report.page import Callout, Cell, Figure, Gallery, Section, Table
+from hccflow.report.page import Callout, Cell, Figure, Gallery, Section, Table, Text
 from hccflow.report.results import Results
 from hccflow.report.sections import networks, segment
 from hccflow.tables import read_table, write_table, write_text
@@ -132,6 +132,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         ("phantom-dev", "D000", "", "ok", ""),
         ("phantom-dev", "D007", "", "excluded", "the tumour mask is empty"),
     ]
+    write_text(root / "segment/freeze.json", json.dumps({"devices": ["CPU", "NVIDIA H100, CUDA 12.4"]}))
     columns = ["cohort", "subject", "session", "status", "reason"]
     write_table(pd.DataFrame(taught, columns=columns), root / "segment/model/cases.tsv")
     models = config["models"]
@@ -184,6 +185,19 @@ def test_agreement_is_that_of_the_manifest(tree: tuple[Path, dict[str, Any]]) ->
     assert row.cells[3].note == ""
     assert [r.cells[1].text for r in table.rows if r.cells[0].text == "tumour"] == ["out of fold", "frozen"]
     assert any("1 case without masks" in row.cells[0].text for row in table.rows)
+
+
+def test_the_hardware_of_nnunet_is_told_where_it_was_trained(own: tuple[Path, dict[str, Any]]) -> None:
+    root, config = own
+
+    def told() -> list[Any]:
+        return [block.text for block in segment.build(Results(root, config)).blocks if isinstance(block, Text)]
+
+    text = "The networks were trained on CPU and NVIDIA H100, CUDA 12.4."
+    assert text in told()
+    for path in root.glob("segment/*/manifest.tsv"):
+        write_table(read_table(path, "segment").assign(kind="imported"), path)
+    assert text not in told(), "an old freeze says nothing of imported masks"
 
 
 def test_lesions_are_pooled_by_cohort(tree: tuple[Path, dict[str, Any]]) -> None:

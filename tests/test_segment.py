@@ -414,6 +414,21 @@ def test_the_frozen_model_holds_no_code(study: SimpleNamespace) -> None:
     assert cases.loc["P9", "reason"] == "not in the training set"
 
 
+def test_the_freeze_knows_only_the_folds_of_its_split(tmp_path: Path) -> None:
+    """A study that went from three folds to two has the third's folder still."""
+    for fold, device in enumerate(("CPU", "NVIDIA H100", "NVIDIA A100")):
+        path = tmp_path / f"model/fold-{fold}/fold.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"device": device}), encoding="utf-8")
+    splits = [{"train": ["dev_sub-B_x"], "val": ["dev_sub-A_x"]}, {"train": ["dev_sub-A_x"], "val": ["dev_sub-B_x"]}]
+    (tmp_path / "model/splits_final.json").write_text(json.dumps(splits), encoding="utf-8")
+    write_split(tmp_path / "split.tsv", {"A": 0, "B": 1})
+    freeze = ["--folder", tmp_path, "--split", tmp_path / "split.tsv", "--settings", json.dumps(SETTINGS)]
+    assert run("segment_freeze", *freeze) == 0
+    facts = json.loads((tmp_path / "freeze.json").read_text(encoding="utf-8"))
+    assert (facts["folds"], facts["devices"]) == (2, ["CPU", "NVIDIA H100"])
+
+
 def test_the_field_of_view_does_not_move_a_border(study: SimpleNamespace) -> None:
     """Prediction sees whole volumes, training patches: what a network says of a voxel must not depend on that."""
     import torch
@@ -859,6 +874,7 @@ def test_jobs_of_a_study_that_segments(tmp_path: Path) -> None:
     dot = plan(segmenting(), "--dag", "dot")
     labels = dict(re.findall(r'(\d+)\[label = "([^"]+)"', dot))
     edges = re.findall(r"(\d+) -> (\d+)", dot)
+    assert ("segment_freeze", "report") in {(labels[a], labels[b]) for a, b in edges}, "it tells the hardware"
     reached: set[str] = set()
     todo = [node for node, label in labels.items() if label.startswith("segment_train")]
     while todo:

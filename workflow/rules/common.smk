@@ -46,6 +46,11 @@ EXPLAINED = expand(
 )
 SEGMENT = STUDY.config.get("segment", {})
 SEGMENTED = IMAGE_COHORTS if SEGMENT else []
+# nothing is trained where every cohort's masks are imported
+SEGMENT_FROZEN = expand(
+    "<results>/segment/{file}",
+    file=["freeze.json", "model/cases.tsv"] if set(SEGMENTED) - set(SEGMENT.get("imported", ())) else [],
+)
 MASKS = ["<results>/segment/dice.tsv"] if SEGMENT else []
 SURVIVAL = expand(
     "<results>/survive/{cohort}/metrics.tsv", cohort=COHORTS if STUDY.config["survive"]["endpoints"] else []

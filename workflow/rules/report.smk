@@ -10,6 +10,7 @@ rule report:
         ),
         split="<results>/enrol/split.tsv",
         segment=expand("<results>/segment/{cohort}/manifest.tsv", cohort=SEGMENTED),
+        frozen_segment=SEGMENT_FROZEN,
         overlays=ancient(converted_batches(SEGMENTED, stage="segment")),
         networks=expand(
             "<results>/train/{model}/{file}",

@@ -70,8 +70,10 @@ rule segment_train:
 
 rule segment_freeze:
     input:
-        weights=expand(
-            "<results>/segment/model/fold-{fold}/weights.safetensors", fold=range(STUDY.config["split"]["folds"])
+        folds=expand(
+            "<results>/segment/model/fold-{fold}/{file}",
+            fold=range(STUDY.config["split"]["folds"]),
+            file=["weights.safetensors", "fold.json"],
         ),
         model="<results>/segment/model/model.json",
         split="<results>/enrol/split.tsv",

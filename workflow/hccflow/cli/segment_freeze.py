@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Freeze."""
     splits = json.loads((args.folder / "model" / "splits_final.json").read_text(encoding="utf-8"))
-    folds = [json.loads(path.read_text(encoding="utf-8")) for path in (args.folder / "model").glob("fold-*/fold.json")]
+    # by number: a split that had more folds may have left theirs in the folder
+    abouts = [args.folder / "model" / f"fold-{k}" / "fold.json" for k in range(len(splits))]
+    folds = [json.loads(path.read_text(encoding="utf-8")) for path in abouts]
     subjects = [subject_of(name) for fold in splits for name in fold["val"]]
     facts = {
         "kind": "nnunet",

@@ -73,9 +73,9 @@ def _batch(args: argparse.Namespace) -> None:
     own: dict[str, Any] = {"labels": Labels(spec.labels, {}), "imported": imported}
     if imported is None:
         _need(args, "frozen", "split")
-        networks, model = _networks(args, segment["device"])
-        own = {"labels": _labels(model), "networks": networks, "judges": _judges(args)}
-        key |= {"frozen": json.loads((args.frozen / "freeze.json").read_text(encoding="utf-8"))["digest"]}
+        networks, frozen = _networks(args, segment["device"])
+        own = {"labels": _labels(networks.about), "networks": networks, "judges": _judges(args)}
+        key |= {"frozen": frozen["digest"]}
     work = CaseSegmenter(
         args.folder_in, {case.stem: row for case, row in zip(cases, records, strict=True)}, spec,
         tolerance_mm=segment["surface_tolerance_mm"], shared_with=args.shared_with, **own,
@@ -86,11 +86,10 @@ def _batch(args: argparse.Namespace) -> None:
 def _networks(args: argparse.Namespace, device: str) -> tuple[Any, dict[str, Any]]:
     from hccflow.freeze import verify
 
-    verify(args.frozen)
+    frozen = verify(args.frozen)
     from hccflow.segment.nnunet.predictor import Ensemble
 
-    networks = Ensemble(args.frozen / "model", device=device, threads=args.threads)
-    return networks, networks.about
+    return Ensemble(args.frozen / "model", device=device, threads=args.threads), frozen
 
 
 def _labels(model: dict[str, Any]) -> Any:
@@ -111,7 +110,8 @@ def _by_hand(args: argparse.Namespace) -> None:
     from hccflow.images import read_image, write_image
     from hccflow.segment.volumes import make_volume
 
-    networks, model = _networks(args, args.device)
+    networks, frozen = _networks(args, args.device)
+    model = networks.about
     given = dict(text.split("=", 1) if "=" in text else ("", text) for text in args.image)
     missing = [name for name in {model["reference"]: 0, **dict.fromkeys(model["channels"])} if name not in given]
     if missing or len(given) < len(args.image):
@@ -121,7 +121,6 @@ def _by_hand(args: argparse.Namespace) -> None:
         )  # fmt: skip
     images = {name: read_image(path) for name, path in given.items()}
     volume = make_volume([images[name] for name in model["channels"]], images[model["reference"]])
-    folds = range(len(list((args.frozen / "model").glob("fold-*"))))
-    probabilities = networks.probabilities(volume, list(folds))
+    probabilities = networks.probabilities(volume, range(frozen["folds"]))
     for name, mask in _labels(model).masks(probabilities.argmax(axis=0)).items():
         write_image(volume.mask_image(mask), args.out / f"{name}.nii.gz")

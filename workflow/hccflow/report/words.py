@@ -49,6 +49,11 @@ def number(value: float, digits: int = 2) -> str:
     return text.replace("-", MINUS)
 
 
+def hardware(frozen: Mapping[str, Any]) -> str:
+    """On what the networks of a frozen model were trained."""
+    return " and ".join(frozen.get("devices", [])) or "unknown hardware"
+
+
 def p_value(p: float) -> str:
     """P value: three decimals below 0.1, two above, never 0."""
     if p < 0.001:

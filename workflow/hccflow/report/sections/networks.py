@@ -18,7 +18,7 @@ from hccflow.report.results import Results, groups, records
 from hccflow.report.sections.images import picture_uri
 from hccflow.report.sections.segment import KINDS, quartiles
 from hccflow.report.sections.twins import comparison, twins
-from hccflow.report.words import caption, missing, number
+from hccflow.report.words import caption, hardware, missing, number
 from hccflow.variants import entry_of
 
 METHODS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
@@ -91,8 +91,7 @@ def _network(spec: Mapping[str, Any], freeze: Mapping[str, Any]) -> str:
     """Architecture, dimensions, the weights with which training began, and where it was trained."""
     began = freeze.get("initial_weights", "weights unknown")
     weights = began if isinstance(began, str) else f"from {began['file']} ({began['licence']})"
-    devices = " and ".join(freeze.get("devices", [])) or "unknown hardware"
-    return f"{spec['architecture']}, {option(spec, 'dims'):g}D, {weights}, trained on {devices}"
+    return f"{spec['architecture']}, {option(spec, 'dims'):g}D, {weights}, trained on {hardware(freeze)}"
 
 
 def _task(name: str, task: Mapping[str, Any], learnt: Mapping[str, float] | None) -> str:

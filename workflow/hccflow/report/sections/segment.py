@@ -14,7 +14,7 @@ from hccflow.paths import case_file
 from hccflow.report.page import DASH, Block, Callout, Cell, Figure, Gallery, Row, Section, Table, Text
 from hccflow.report.results import Results, records
 from hccflow.report.sections.twins import comparison, twins
-from hccflow.report.words import caption, missing, number, plural
+from hccflow.report.words import caption, hardware, missing, number, plural
 
 KINDS = {"oof": "out of fold", "frozen": "frozen", "imported": "imported"}
 SIDES = {"nnunet": "first", "reference": "second"}
@@ -27,7 +27,7 @@ def build(results: Results) -> Section:
     known = {c: table for c, table in tables.items() if table is not None}
     if not spec or not known:
         return Section("segment", "Segmentation", [Callout("absent", "No predicted masks", caption("segment_none"))])
-    blocks: list[Block] = [*_demands(results, spec, known), _agreement(results, spec, known)]
+    blocks: list[Block] = [*_demands(results, spec, known), _agreement(results, spec, known), *_trained(results, known)]
     target = spec["labels"][-1]
     blocks += [*_lesions(results, target, known), *_volumes(results, target, known)]
     for cohort, table in known.items():
@@ -103,6 +103,14 @@ def _agreement(results: Results, spec: Mapping[str, Any], known: Mapping[str, pd
     return Table(
         "segmentation", caption("segmentation", tolerance=tolerance), columns, rows, sources, text_columns=("Networks",)
     )
+
+
+def _trained(results: Results, known: Mapping[str, pd.DataFrame]) -> list[Block]:
+    """On what nnU-Net was trained; nothing where every mask is imported."""
+    own = [ScoreKind.OOF.value, ScoreKind.FROZEN.value]
+    if not any(table["kind"].isin(own).any() for table in known.values()):
+        return []
+    return [Text(caption("segment_trained", devices=hardware(results.document("segment/freeze.json") or {})))]
 
 
 def _lesions(results: Results, label: str, known: Mapping[str, pd.DataFrame]) -> list[Block]:
