@@ -24,7 +24,7 @@ from hccflow.metrics.auc import auc, paired_auc, stratified_difference
 from hccflow.metrics.concordance import Concordance
 from hccflow.metrics.exchange import exchanged
 from hccflow.models.fold import Fold
-from hccflow.predict import open_frozen, predict
+from hccflow.predict import contribution_table, open_frozen, predict
 from hccflow.report.page import Callout, Table
 from hccflow.report.results import Results
 from hccflow.report.sections import experiment
@@ -261,6 +261,8 @@ def test_a_choice_is_frozen_with_the_files_of_its_candidate_and_scores_like_it(
     ours = predict(best, "ext", CohortRole.EXTERNAL, new)
     theirs = predict(open_frozen(study["folder"] / chosen), "ext", CohortRole.EXTERNAL, new)
     assert ours["y_prob"].tolist() == theirs["y_prob"].tolist()
+    named = set(contribution_table(best, ours, new)["feature"]) - {"(base)"}
+    assert named and named <= set(read_table(study["folder"] / chosen / "selection.tsv")["feature"])
     assert set(best.facts["candidates"]) == set(ENTRIES)
     own = open_frozen(study["folder"] / chosen).facts
     assert best.facts["survival_cut"] == own["survival_cut"], "on the scale of the model that is frozen"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import re
 from pathlib import Path
@@ -17,7 +18,8 @@ import report_tree
 from hccflow.figures.report import Bar, Flow, ForestRow, bars, dots, flow_diagram, forest
 from hccflow.metrics.estimate import Estimate, metrics_table, undefined
 from hccflow.models.contributions import BASE
-from hccflow.report.page import DASH, Callout, Cell, Figure, Row, Table, condense, footnote_mark
+from hccflow.predict import NO_TABLE
+from hccflow.report.page import DASH, Callout, Cell, Figure, Row, Table, Text, condense, footnote_mark
 from hccflow.report.results import Results
 from hccflow.report.sections import (
     baseline,
@@ -34,7 +36,7 @@ from hccflow.report.sections import (
     truth,
 )
 from hccflow.report.words import caption, estimate, number, p_value, percent
-from hccflow.tables import read_table, subjects_digest, write_table
+from hccflow.tables import read_table, subjects_digest, write_table, write_text
 
 
 def test_information_is_stated_only_for_just_these_variables() -> None:
@@ -426,6 +428,56 @@ def test_contributions_stand_beside_the_selection(tmp_path: Path) -> None:
     path.unlink()
     (told,) = contributions.build(Results(tmp_path, settings)).blocks
     assert isinstance(told, Callout) and told.text == caption("contributions_none")
+
+
+def test_choices_and_fusions_contribute_and_networks_do_not(tmp_path: Path) -> None:
+    settings = report_tree.build(tmp_path)
+    own = {name: settings["models"].pop(name) for name in list(settings["models"])}
+    settings["models"] = {
+        "deep": {"kind": "network", "endpoint": "response"},
+        "backbone": {"kind": "choice", "endpoint": "response", "choose": {"among": "backbones"}},
+    }
+    place = "validate/phantom-ext/{}.contributions.tsv"
+    tables = {name: read_table(tmp_path / place.format(name)) for name in own}
+    silent = tables["size"].iloc[:0].reindex(range(2)).assign(cohort="phantom-ext", subject=["E001", "E002"])
+    for name, facts in (("deep", {}), ("backbone", {"chosen": "deep__width_4"})):
+        write_text(tmp_path / f"train/{name}/freeze.json", json.dumps({"kind": "network", **facts}))
+        write_table(silent.assign(reason=NO_TABLE), tmp_path / place.format(name))
+    (told,) = contributions.build(Results(tmp_path, settings)).blocks
+    assert isinstance(told, Callout) and told.text == caption("contributions_none")
+
+    settings["models"] |= {
+        "best": {"kind": "choice", "label": "Best", "endpoint": "response", "choose": {"among": "learners"}},
+        "fused": {"kind": "fusion", "label": "Fused", "endpoint": "response", "inputs": ["clinical", "deep"]},
+    }
+    clinical = tables["clinical"]
+    write_table(clinical, tmp_path / place.format("best"))
+    names = clinical["feature"].map({BASE: BASE, "": "", "age": "clinical", "child_pugh": "deep"})
+    write_table(clinical.assign(feature=names).dropna(subset="feature"), tmp_path / place.format("fused"))
+    chosen = {"kind": "tabular", "chosen": "clinical__learner_ridge"}
+    write_text(tmp_path / "train/best/freeze.json", json.dumps(chosen))
+    write_text(tmp_path / "train/fused/freeze.json", json.dumps({"kind": "fusion"}))
+    for name, shares in (
+        ("best", {"clinical": 0.2, "clinical__learner_ridge": 0.8}),  # its candidates
+        ("clinical__learner_ridge", {"age": 0.6, "child_pugh": 0.4}),
+        ("fused", {"clinical": 1.0, "deep": 1.0}),
+    ):
+        table = pd.DataFrame({"feature": list(shares), "frequency": shares.values(), "in_final_model": 1})
+        write_table(table, tmp_path / f"train/{name}/selection.tsv")
+    found = contributions.build(Results(tmp_path, settings))
+    assert isinstance(found.blocks[0], Text) and found.blocks[0].text == caption("contributions_lead")
+    best, fused = (block for block in found.blocks if isinstance(block, Table))
+    cells = [[cell.text for cell in row.cells] for row in best.rows]
+    assert cells[:2] == [["age", "60%", "1.000"], ["child_pugh", "40%", "0.500"]]
+    assert best.caption.startswith("Best (clinical__learner_ridge): ")
+    assert best.sources == [
+        place.format("best"), "train/best/freeze.json", "train/clinical__learner_ridge/selection.tsv",
+    ]  # fmt: skip
+    assert [[cell.text for cell in row.cells] for row in fused.rows] == [
+        ["clinical", "100%", "1.000"],
+        ["deep", "100%", "0.500"],
+    ]
+    assert fused.caption.startswith("Fused: ")
 
 
 def test_dots_lie_on_one_scale_from_0() -> None:

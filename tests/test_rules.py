@@ -153,6 +153,8 @@ def test_variants_are_trained_like_models_and_judged_in_no_cohort_that_is_not_na
     makers = {labels[producer] for producer, consumer in edges if consumer == experiment}
     assert {label.split("\\n")[0] for label in makers} == {"train"}, "it sees development scores only"
     assert "report" in {labels[consumer] for producer, consumer in edges if producer == experiment}
+    ridge = next(node for node, label in labels.items() if label == "train\\nmodel: clinical__learner_ridge")
+    assert "report" in {labels[consumer] for producer, consumer in edges if producer == ridge}, "it may be chosen"
     choice = next(node for node, label in labels.items() if label.startswith("choose"))
     assert len([1 for _, consumer in edges if consumer == choice]) >= 3
     assert not [label for label in labels.values() if label.startswith("predict") and "clinical__" in label]

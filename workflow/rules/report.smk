@@ -28,6 +28,7 @@ rule report:
             model=MODELS,
             file=["freeze.json", "fits.tsv", "selection.tsv"],
         ),
+        candidates=selections_of_candidates(),
         odds=ODDS,
         predictions=expand(
             "<results>/validate/{cohort}/{model}.{table}.tsv",

@@ -29,6 +29,13 @@ def networks_of_folds(wildcards):
     return expand("<results>/train/{name}/fold-{place}/model", name=names, place=PLACES)
 
 
+def selections_of_candidates():
+    """Selections of the models among which the study chooses: the report tells that of the chosen one."""
+    among = {STUDY.models[name]["choose"]["among"] for name in CHOICES}
+    names = {name for sweep in among for name in candidates(STUDY.config, sweep)}
+    return expand("<results>/train/{name}/selection.tsv", name=sorted(names))
+
+
 def judged(cohort):
     """Models that are judged in a cohort: the declared ones, and variants whose sweep names it."""
     sweeps = STUDY.config["experiment"]

@@ -1,4 +1,4 @@
-"""What moves the scores of a model of tables in the external cohorts, beside how stable its selection was?"""
+"""What moves the scores of a model of tables or a fusion in external cohorts, beside how stable its selection was?"""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def build(results: Results) -> Section:
     """Section on the contributions of predictors to scores."""
     blocks: list[Block] = []
     for model in results.models:
-        if results.settings["models"][model]["kind"] == "tabular":
-            blocks += _of_model(results, model)
+        blocks += _of_model(results, model)
     lead = (
         Text(caption("contributions_lead"))
         if blocks
@@ -30,16 +29,23 @@ def build(results: Results) -> Section:
 
 
 def _of_model(results: Results, model: str) -> list[Block]:
+    source = f"train/{model}/freeze.json"
+    freeze = results.document(source) or {}
+    if freeze.get("kind") == "network":  # a choice has the kind of what it chose
+        return []
     means, sources = mean_parts(results, model)
     label = results.label("models", model)
     if means.empty:
         return [Callout("note", label, caption("contributions_nothing"))] if sources else []
-    name = f"train/{model}/selection.tsv"
+    chosen = freeze.get("chosen", model)
+    if chosen != model:
+        label, sources = f"{label} ({results.label('models', chosen)})", [*sources, source]
+    name = f"train/{chosen}/selection.tsv"  # a choice's own counts its candidates
     selection = results.table(name)
-    chosen = {} if selection is None else dict(zip(selection["feature"], selection["frequency"], strict=True))
+    taken = {} if selection is None else dict(zip(selection["feature"], selection["frequency"], strict=True))
     shown = means.head(MOST)
     cohorts = [results.cohort_name(str(cohort)) for cohort in means]
-    shares = [f"{100 * chosen[feature]:.0f}%" if feature in chosen else DASH for feature in shown.index]
+    shares = [f"{100 * taken[feature]:.0f}%" if feature in taken else DASH for feature in shown.index]
     rows = {str(feature): [None if pd.isna(v) else float(v) for v in values] for feature, *values in shown.itertuples()}
     said = (
         f"{feature} {', '.join(DASH if v is None else number(v) for v in values)} (in {share} of the folds)"
