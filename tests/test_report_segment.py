@@ -317,12 +317,15 @@ def test_every_head_of_a_network_has_its_loss_weight_and_spread(own: tuple[Path,
     root, config = own
     tasks = {"response": 1.0, "os": {"loss": "discrete", "weight": 0.5, "intervals_days": [365, 730]}}
     config["models"]["deep"]["network"] |= {"tasks": tasks, "weighting": "uncertainty"}
+    left_over = root / f"train/deep/fold-0-{config['split']['folds']}/fold.json"
+    write_text(left_over, (root / "train/deep/fold-0-1/fold.json").read_text(encoding="utf-8"))
     for path in (root / "train/deep").glob("**/*.json"):
         facts = json.loads(path.read_text(encoding="utf-8"))
         facts["seed_sd"]["os"], facts["task_weights"] = 12.0, {"response": 1.234, "os": 0.2}
         write_text(path, json.dumps(facts))
     cells = tables(networks.build(Results(root, config)))["networks"].rows[0].cells
     assert cells[2].text == "response 1.2 (learnt), os (discrete) 0.2 (learnt)"
+    assert cells[3].text == "2 \N{MULTIPLICATION SIGN} 2", "a folder of a study with more folds is not this study's"
     assert cells[6].text == "response 0.050 (0.040 to 0.060); os 12.000 (12.000 to 12.000)"
 
 

@@ -17,6 +17,11 @@ rule report:
             model=[n for n in MODELS if n in NETWORKS],
             file=["history.tsv", "dice.tsv"],
         ),
+        folds=expand(
+            "<results>/train/{model}/fold-{place}/fold.json",
+            model=[n for n in MODELS if n in NETWORKS],
+            place=PLACES,
+        ),
         maps=EXPLAINED,
         extract=expand(
             "<results>/extract/{cohort}/roi-{roi}/manifest.tsv",

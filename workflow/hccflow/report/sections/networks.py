@@ -111,8 +111,11 @@ def _spread(mean: Mapping[str, float], facts: Sequence[Mapping[str, Any]]) -> st
 
 
 def _folds(results: Results, model: str) -> list[dict[str, Any]]:
-    """Facts of every fold of a network."""
-    return [fact for path in results.find(f"train/{model}/fold-*/fold.json") if (fact := results.document(path))]
+    """Facts of every fold of a network that the study has; a folder may be left over from one with more."""
+    split = results.settings["split"]
+    places = [f"{repeat}-{fold}" for repeat in range(split["repeats"]) for fold in range(split["folds"])]
+    found = (results.document(f"train/{model}/fold-{place}/fold.json") for place in places)
+    return [fact for fact in found if fact is not None]
 
 
 def _curves(results: Results, model: str) -> Figure | None:
