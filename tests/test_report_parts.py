@@ -407,16 +407,17 @@ def test_contributions_stand_beside_the_selection(tmp_path: Path) -> None:
     found = contributions.build(Results(tmp_path, settings))
     figures = [block for block in found.blocks if isinstance(block, Figure)]
     tables = {block.name: block for block in found.blocks if isinstance(block, Table)}
-    assert len(figures) == 3 and set(tables) == {f"contributions_{name}" for name in ("size", "clinical", "radiomics")}
+    # No picture of a model of one predictor.
+    assert len(figures) == 2 and set(tables) == {f"contributions_{name}" for name in ("size", "clinical", "radiomics")}
     radiomics = tables["contributions_radiomics"]
     assert radiomics.columns == ["Predictor", "Share of the folds", "Phantom external"]
     assert len(radiomics.rows) == contributions.MOST  # of 12; neither the base nor a case without a score
     cells = [[cell.text for cell in row.cells] for row in radiomics.rows[:2]]
     assert cells == [["arterial__original_glcm_feature00", "100%", "1.000"],
                      ["arterial__original_glcm_feature01", "88%", "0.500"]]  # fmt: skip
-    assert "the 10 largest of 12, with" in figures[2].caption
-    assert "arterial__original_glcm_feature01 0.50 (in 88% of the folds)" in figures[2].alt
-    assert {source.split("/")[1] for source in figures[2].sources} == {"phantom-ext", "radiomics"}
+    assert "the 10 largest of 12, with" in figures[1].caption
+    assert "arterial__original_glcm_feature01 0.50 (in 88% of the folds)" in figures[1].alt
+    assert {source.split("/")[1] for source in figures[1].sources} == {"phantom-ext", "radiomics"}
 
     path = tmp_path / "validate/phantom-ext/clinical.contributions.tsv"
     table = read_table(path)

@@ -60,10 +60,9 @@ def _of_model(results: Results, model: str) -> list[Block]:
     ]
     picture = dots(rows, [f"{share} of folds" for share in shares], cohorts, axis=axis, alt=alt)
     files, head = [*sources, name], ["Predictor", "Share of the folds", *cohorts]
-    return [
-        Figure(caption("contributions", **words), alt, files, svg=picture),
-        Table(f"contributions_{model}", caption("contributions_table", **words), head, cells, files, folded=True),
-    ]
+    table = Table(f"contributions_{model}", caption("contributions_table", **words), head, cells, files, folded=True)
+    # A picture of one predictor shows nothing that its number does not.
+    return [Figure(caption("contributions", **words), alt, files, svg=picture), table] if len(means) > 1 else [table]
 
 
 def mean_parts(results: Results, model: str) -> tuple[pd.DataFrame, list[str]]:
