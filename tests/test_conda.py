@@ -81,7 +81,7 @@ def test_a_model_is_opened_in_the_environment_of_what_it_freezes() -> None:
         path = ROOT / "workflow" / "rules" / known[BY_MODEL](SimpleNamespace(model=model))
         assert path.is_file()
         used[path.stem].append(model)
-    networks, tables = {"deep", "deep_clinical"}, {"size", "clinical", "radiomics"}
+    networks, tables = {"deep", "deep_clinical"}, {"size", "stage", "clinical", "radiomics"}
     assert {name.split("__")[0] for name in used["segment"]} == networks | {"best", "best_clinical"}
     assert {name.split("__")[0] for name in used["models"]} == tables | {"texture", "mean"}
     assert {"deep__swin", "deep__only_portal", "deep_clinical__densenet"} <= set(used["segment"])
