@@ -75,7 +75,10 @@ def mann_whitney(predictions: pd.DataFrame) -> tuple[float, float, int]:
 def findings(results: Path) -> pd.DataFrame:
     """Every judged test of a study: ``cohort, model, comparator, endpoint, metric, value, p, n``."""
     found = pd.concat([read_table(path, "metrics") for path in sorted(results.glob("*/*/metrics.tsv"))])
-    found = found[(found["group"].fillna("").eq("") | found["metric"].str.startswith("arm_")) & found["repeat"].isna()]
+    group = found["group"].fillna("")
+    column = found["metric"].eq("auc_interaction") & ~group.str.contains("=")  # the others are of one kind of scores
+    found.loc[column, "comparator"] = group[column]
+    found = found[(group.eq("") | column | found["metric"].str.startswith("arm_")) & found["repeat"].isna()]
     tables = [found]
     variants = results / "validate" / "experiment.tsv"
     if variants.is_file():
