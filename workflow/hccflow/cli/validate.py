@@ -89,13 +89,12 @@ def make_options(given: Mapping[str, Any]) -> Options:
     """Options from the sections of a configuration; sections that validation does not use are left alone."""
     section = check_section("validate", given.get("validate", {}))
     models, primary = given.get("models", {}), given.get("primary") or {}
-    columns = given.get("columns", {})
     return Options(
         level=section["confidence"],
         draws=section["bootstrap"],
         net_benefit_at=tuple(section["net_benefit_at"]),
         subgroups=None if section["subgroups"] is None else tuple(section["subgroups"]),
-        columns=columns,
+        columns=given.get("columns", {}),
         survival=tuple(name for name, spec in given.get("endpoints", {}).items() if spec["kind"] == "survival"),
         predictors=predictors_of(models),
         labels={name: spec.get("label", name) for name, spec in models.items()},

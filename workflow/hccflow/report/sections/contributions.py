@@ -58,11 +58,12 @@ def _of_model(results: Results, model: str) -> list[Block]:
         Row([Cell(feature), Cell(share), *(Cell(DASH if v is None else number(v, 3)) for v in values)])
         for (feature, values), share in zip(rows.items(), shares, strict=True)
     ]
-    picture = dots(rows, [f"{share} of folds" for share in shares], cohorts, axis=axis, alt=alt)
     files, head = [*sources, name], ["Predictor", "Share of the folds", *cohorts]
     table = Table(f"contributions_{model}", caption("contributions_table", **words), head, cells, files, folded=True)
-    # A picture of one predictor shows nothing that its number does not.
-    return [Figure(caption("contributions", **words), alt, files, svg=picture), table] if len(means) > 1 else [table]
+    if len(means) == 1:  # a picture of one predictor shows nothing that its number does not
+        return [table]
+    picture = dots(rows, [f"{share} of folds" for share in shares], cohorts, axis=axis, alt=alt)
+    return [Figure(caption("contributions", **words), alt, files, svg=picture), table]
 
 
 def mean_parts(results: Results, model: str) -> tuple[pd.DataFrame, list[str]]:
